@@ -1,0 +1,1 @@
+//! The gateway: REST, Server-Sent Events and WebSocket over the contract.

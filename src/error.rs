@@ -1,0 +1,85 @@
+//! The one error of the domain, by what the caller can do about it.
+
+use std::time::Duration;
+
+/// A fault of one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The field, as the contract names it.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+/// Why an act failed. The text is for the caller; sources are for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields are missing, malformed or out of range: mend them.
+    #[error("{}", describe(.0))]
+    Invalid(Vec<Violation>),
+    /// The content policy refuses the text of this field.
+    #[error("{0} holds markup that is not accepted here")]
+    ContentRejected(&'static str),
+    /// The credential is missing, wrong, expired or revoked: sign in.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The caller may see the resource but not do this.
+    #[error("{0}")]
+    PermissionDenied(&'static str),
+    /// There is no such thing, or it is not the caller's to know of.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// A unique name is taken.
+    #[error("this {0} is already taken")]
+    AlreadyExists(&'static str),
+    /// The conversation answers another message and does not queue.
+    #[error("the conversation is answering another message")]
+    ConversationBusy,
+    /// The resource is not in the state that the act needs.
+    #[error("{0}")]
+    FailedPrecondition(&'static str),
+    /// Too many tries: come back later.
+    #[error("too many tries, come back in {} s", .retry_after.as_secs_f64().ceil())]
+    RateLimited {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Too many live connections.
+    #[error("too many live connections of this {0}")]
+    ConnectionLimit(&'static str),
+    /// The call took longer than it may.
+    #[error("the call took longer than it may")]
+    DeadlineExceeded,
+    /// A part that the act needs does not answer: come back later.
+    #[error("the {part} does not answer")]
+    Unavailable {
+        /// Which part.
+        part: &'static str,
+        /// What it said.
+        #[source]
+        source: anyhow::Error,
+    },
+    /// The server failed.
+    #[error("internal error")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// A fault of one field.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])
+    }
+
+    /// A state that cannot be, in a sentence for the log.
+    pub fn internal(what: impl Into<anyhow::Error>) -> Self {
+        Self::Internal(what.into())
+    }
+}
+
+fn describe(violations: &[Violation]) -> String {
+    let texts: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
+    texts.join("; ")
+}
+
+/// What most of the crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

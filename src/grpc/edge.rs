@@ -1,0 +1,216 @@
+//! What is true of every RPC: its span, who calls and from where, its deadline, and that a caller who leaves does not
+//! leave an act half done.
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, Request, Response};
+use prost_reflect::{DescriptorPool, Value};
+use tonic::{Status, body::Body, transport::server::TcpConnectInfo};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::{
+    error::Error,
+    lifecycle::Lifecycle,
+    model::caller::{Caller, Origin},
+    proto::DESCRIPTORS,
+    service::accounts::Accounts,
+};
+
+/// The path of the one RPC that a ticket opens.
+const CONNECT: &str = "/colloquy.v1.SessionService/Connect";
+/// Where the bridge shows its key.
+const BRIDGE_KEY: &str = "colloquy-bridge-key";
+/// Characters of a request id that are kept.
+const REQUEST_ID_LENGTH: usize = 128;
+
+/// Wraps the services of the contract.
+#[derive(Clone)]
+pub struct EdgeLayer(Arc<Shared>);
+
+struct Shared {
+    accounts: Accounts,
+    lifecycle: Lifecycle,
+    public: HashSet<String>,
+    bridge_key: String,
+    timeout: Duration,
+}
+
+impl EdgeLayer {
+    /// `timeout` bounds every call; whoever shows `bridge_key` is believed the client addresses it reports.
+    ///
+    /// # Errors
+    /// When the contract's own descriptors cannot be read.
+    pub fn new(
+        accounts: Accounts,
+        lifecycle: Lifecycle,
+        bridge_key: String,
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Shared { accounts, lifecycle, public: public_paths()?, bridge_key, timeout })))
+    }
+}
+
+impl<S> Layer<S> for EdgeLayer {
+    type Service = Edge<S>;
+
+    fn layer(&self, inner: S) -> Edge<S> {
+        Edge { shared: self.0.clone(), inner }
+    }
+}
+
+/// A service behind the edge.
+#[derive(Clone)]
+pub struct Edge<S> {
+    shared: Arc<Shared>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Edge<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let ready = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, ready);
+        let shared = self.shared.clone();
+        let path = request.uri().path().trim_start_matches('/').to_owned();
+        let request_id = header(request.headers(), "x-request-id").chars().take(REQUEST_ID_LENGTH).collect::<String>();
+        let span =
+            tracing::info_span!("rpc", rpc.path = path, request.id = request_id, user.id = tracing::field::Empty);
+        Box::pin(
+            async move { Ok(shared.serve(inner, request).await.unwrap_or_else(Status::into_http)) }.instrument(span),
+        )
+    }
+}
+
+impl Shared {
+    async fn serve<S>(&self, mut inner: S, mut request: Request<Body>) -> Result<Response<Body>, Status>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+        S::Future: Send,
+    {
+        let is_bridge = header(request.headers(), BRIDGE_KEY) == self.bridge_key;
+        let origin = origin(&request, is_bridge);
+        if !self.public.contains(request.uri().path()) {
+            let is_connect = request.uri().path() == CONNECT;
+            let caller = self.caller(request.headers(), is_connect).await?;
+            tracing::Span::current().record("user.id", tracing::field::display(caller.user_id));
+            request.extensions_mut().insert(caller);
+        }
+        request.extensions_mut().insert(origin);
+        let limit = deadline(request.headers()).map_or(self.timeout, |asked| asked.min(self.timeout));
+        // The act runs to its end even when its caller is gone: cancelling it here could leave it half done.
+        let act = self.lifecycle.spawn(async move { inner.call(request).await }.in_current_span());
+        match tokio::time::timeout(limit, act).await {
+            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Err(panic)) => Err(Error::internal(panic).into()),
+            Err(_) => Err(Error::DeadlineExceeded.into()),
+        }
+    }
+
+    async fn caller(&self, headers: &HeaderMap, is_connect: bool) -> Result<Caller, Error> {
+        let missing = Error::Unauthenticated("a bearer token is needed");
+        let (scheme, credential) = header(headers, "authorization").split_once(' ').ok_or(missing)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Error::Unauthenticated("the authorization scheme must be bearer"));
+        }
+        if is_connect && self.accounts.is_ticket(credential) {
+            return self.accounts.redeem_ticket(credential).await;
+        }
+        self.accounts.authenticate(credential).await
+    }
+}
+
+/// What the handlers find about the caller of a request.
+pub(crate) trait Called {
+    /// Who calls.
+    fn caller(&self) -> Result<Caller, Error>;
+    /// From where.
+    fn origin(&self) -> Origin;
+}
+
+impl<T> Called for tonic::Request<T> {
+    fn caller(&self) -> Result<Caller, Error> {
+        self.extensions().get().cloned().ok_or(Error::Unauthenticated("a bearer token is needed"))
+    }
+
+    fn origin(&self) -> Origin {
+        self.extensions().get().cloned().unwrap_or_default()
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn origin(request: &Request<Body>, is_bridge: bool) -> Origin {
+    let headers = request.headers();
+    if is_bridge {
+        let address = header(headers, "x-forwarded-for").split(',').next().unwrap_or_default().trim();
+        return Origin { address: address.to_owned(), user_agent: header(headers, "colloquy-user-agent").to_owned() };
+    }
+    let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+    Origin {
+        address: peer.as_ref().map(SocketAddr::ip).map(|ip| ip.to_string()).unwrap_or_default(),
+        user_agent: header(headers, "user-agent").to_owned(),
+    }
+}
+
+/// The caller's own deadline, as gRPC over HTTP/2 writes it: at most 8 digits and a unit.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let text = header(headers, "grpc-timeout");
+    let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount = amount.parse::<u64>().ok().filter(|_| amount.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+/// The RPCs that need no credential: those that the contract marks, and the standard health and reflection services.
+fn public_paths() -> anyhow::Result<HashSet<String>> {
+    let pool = DescriptorPool::decode(DESCRIPTORS)?;
+    let public = pool
+        .get_extension_by_name("colloquy.v1.public")
+        .ok_or_else(|| anyhow::anyhow!("the contract does not define colloquy.v1.public"))?;
+    let mut paths: HashSet<String> = pool
+        .services()
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .filter(|method| *method.options().get_extension(&public) == Value::Bool(true))
+        .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+        .collect();
+    for standard in [
+        "grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/Watch",
+        "grpc.health.v1.Health/List",
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ] {
+        paths.insert(format!("/{standard}"));
+    }
+    Ok(paths)
+}

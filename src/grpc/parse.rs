@@ -1,0 +1,44 @@
+//! Reading requests: every fault names its field.
+
+use std::str::FromStr;
+
+use crate::{
+    error::{Error, Result},
+    model::page::{self, PageRequest},
+};
+
+/// Reads an identifier.
+pub(crate) fn id<T: FromStr>(field: &'static str, text: &str) -> Result<T> {
+    text.parse().map_err(|_| Error::invalid(field, "must be a UUID"))
+}
+
+/// Reads an identifier that may be absent; empty counts as absent.
+pub(crate) fn optional_id<T: FromStr>(field: &'static str, text: Option<&str>) -> Result<Option<T>> {
+    text.filter(|text| !text.is_empty()).map(|text| id(field, text)).transpose()
+}
+
+/// Reads the page that a list's request asks for.
+pub(crate) fn page(page_size: i32, page_token: &str) -> Result<PageRequest> {
+    let size = match page_size {
+        0 => page::DEFAULT_SIZE,
+        size => u16::try_from(size)
+            .ok()
+            .filter(|size| *size <= page::MAX_SIZE)
+            .ok_or_else(|| Error::invalid("page_size", format!("must be 0 to {}", page::MAX_SIZE)))?,
+    };
+    let after = match page_token {
+        "" => None,
+        token => Some(page::key(token).ok_or_else(|| Error::invalid("page_token", "is not a token of this list"))?),
+    };
+    Ok(PageRequest { size, after })
+}
+
+/// The token for the next page; empty when there is none.
+pub(crate) fn next_page_token(next: Option<&str>) -> String {
+    next.map(page::token).unwrap_or_default()
+}
+
+/// Reads an enumeration's number.
+pub(crate) fn choice<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T> {
+    T::try_from(number).map_err(|_| Error::invalid(field, "is not one of its values"))
+}

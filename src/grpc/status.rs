@@ -1,0 +1,91 @@
+//! The one place where a domain error becomes a gRPC status.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{error::Error, proto::ErrorReason};
+
+/// The domain of every `google.rpc.ErrorInfo` of this service.
+pub(crate) const DOMAIN: &str = "colloquy";
+
+/// When to try again what did not answer.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+
+/// The reason of the contract for an error.
+pub(crate) fn reason(error: &Error) -> ErrorReason {
+    match error {
+        Error::Invalid(_) => ErrorReason::InvalidMessage,
+        Error::ContentRejected(_) => ErrorReason::ContentRejected,
+        Error::Unauthenticated(_) => ErrorReason::Unauthenticated,
+        Error::PermissionDenied(_) => ErrorReason::PermissionDenied,
+        Error::NotFound(_) => ErrorReason::NotFound,
+        Error::AlreadyExists(_) => ErrorReason::AlreadyExists,
+        Error::ConversationBusy => ErrorReason::ConversationBusy,
+        Error::FailedPrecondition(_) => ErrorReason::FailedPrecondition,
+        Error::RateLimited { .. } => ErrorReason::RateLimitExceeded,
+        Error::ConnectionLimit(_) => ErrorReason::ConnectionLimitExceeded,
+        Error::DeadlineExceeded => ErrorReason::DeadlineExceeded,
+        Error::Unavailable { .. } => ErrorReason::Unavailable,
+        Error::Internal(_) => ErrorReason::ProcessingError,
+    }
+}
+
+/// A reason as clients see it: the name without its prefix.
+pub(crate) fn reason_name(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+/// Logs what the caller must not see; for errors that are the server's own.
+pub(crate) fn log(error: &Error) {
+    match error {
+        Error::Internal(source) => tracing::error!(error = format!("{source:#}"), "call failed"),
+        Error::Unavailable { part, source } => {
+            tracing::warn!(part, error = format!("{source:#}"), "part does not answer")
+        }
+        _ => {}
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        log(&error);
+        let code = match &error {
+            Error::Invalid(_) | Error::ContentRejected(_) => Code::InvalidArgument,
+            Error::Unauthenticated(_) => Code::Unauthenticated,
+            Error::PermissionDenied(_) => Code::PermissionDenied,
+            Error::NotFound(_) => Code::NotFound,
+            Error::AlreadyExists(_) => Code::AlreadyExists,
+            Error::ConversationBusy | Error::FailedPrecondition(_) => Code::FailedPrecondition,
+            Error::RateLimited { .. } | Error::ConnectionLimit(_) => Code::ResourceExhausted,
+            Error::DeadlineExceeded => Code::DeadlineExceeded,
+            Error::Unavailable { .. } => Code::Unavailable,
+            Error::Internal(_) => Code::Internal,
+        };
+        let mut metadata = HashMap::new();
+        if let Error::ConnectionLimit(limit) = &error {
+            metadata.insert("limit".to_owned(), (*limit).to_owned());
+        }
+        let mut details = ErrorDetails::with_error_info(reason_name(reason(&error)), DOMAIN, metadata);
+        match &error {
+            Error::Invalid(violations) => {
+                for violation in violations {
+                    details.add_bad_request_violation(&violation.field, &violation.description);
+                }
+            }
+            Error::ContentRejected(field) => {
+                details.add_bad_request_violation(*field, "holds markup that is not accepted here");
+            }
+            Error::RateLimited { retry_after } => {
+                details.set_retry_info(Some(*retry_after));
+            }
+            Error::Unavailable { .. } => {
+                details.set_retry_info(Some(UNAVAILABLE_RETRY));
+            }
+            _ => {}
+        }
+        Self::with_error_details(code, error.to_string(), details)
+    }
+}

@@ -1,0 +1,31 @@
+//! Who calls: what the identity layer makes of a credential, and all that the rules know of it.
+
+use super::{
+    clock::Timestamp,
+    ids::{SessionId, UserId},
+    user::Role,
+};
+
+/// An authenticated caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The account.
+    pub user_id: UserId,
+    /// The account's name.
+    pub username: String,
+    /// What the account may do.
+    pub role: Role,
+    /// The signed-in session that the credential belongs to.
+    pub session_id: SessionId,
+    /// When the credential expires.
+    pub expires_at: Timestamp,
+}
+
+/// Where a call comes from, as the edge saw it: for limits and for the list of sessions, never for access.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address; empty when unknown.
+    pub address: String,
+    /// The client's own description; empty when it gave none.
+    pub user_agent: String,
+}

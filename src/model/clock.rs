@@ -1,0 +1,88 @@
+//! Time, as a parameter: rules ask a [`Clock`], never the system.
+
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    time::Duration,
+};
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+
+/// A point in time: microseconds since 1970 UTC, the finest that PostgreSQL keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The point so many microseconds after 1970 UTC.
+    pub fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970 UTC.
+    pub fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970 UTC.
+    pub fn as_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// The time from `earlier` to this; zero when it is the other way round.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0).try_into().unwrap_or(0))
+    }
+
+    /// The UTC day, `YYYY-MM-DD`.
+    pub fn day(self) -> String {
+        self.date_time().date().format(format_description!("[year]-[month]-[day]")).unwrap_or_default()
+    }
+
+    fn date_time(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_micros().try_into().unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_micros().try_into().unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339, UTC.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.date_time().format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Tells the time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    ahead_micros: i64,
+}
+
+impl Clock {
+    /// The system's time, moved by so many microseconds.
+    pub fn shifted(ahead_micros: i64) -> Self {
+        Self { ahead_micros }
+    }
+
+    /// The present.
+    pub fn now(self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else takes")]
+        let system = std::time::SystemTime::now();
+        let micros = system.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros();
+        Timestamp(i64::try_from(micros).unwrap_or(i64::MAX).saturating_add(self.ahead_micros))
+    }
+}

@@ -1,0 +1,146 @@
+//! Events: what happened, as it is delivered live.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{
+    clock::Timestamp,
+    ids::{ConversationId, MessageId, UserId},
+    message::Message,
+    topic::Topic,
+    usage::Usage,
+};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// A run exists.
+    Start {
+        /// The message that is answered.
+        user_message_id: MessageId,
+        /// The model that answers.
+        model: String,
+    },
+    /// A piece of an answer.
+    Token {
+        /// The text.
+        content: String,
+        /// Where the piece begins in the answer, in UTF-8 bytes.
+        index: u64,
+    },
+    /// A piece of the model's visible reasoning.
+    Thinking {
+        /// The text.
+        content: String,
+    },
+    /// A tool starts.
+    ToolCall {
+        /// Names the call.
+        id: String,
+        /// The tool.
+        name: String,
+        /// What it is called with.
+        arguments: serde_json::Map<String, serde_json::Value>,
+    },
+    /// A tool ended.
+    ToolResult {
+        /// Names the call.
+        id: String,
+        /// The tool.
+        name: String,
+        /// What it returned, or why it failed.
+        content: String,
+        /// Whether it failed.
+        is_error: bool,
+        /// How long it took, in milliseconds.
+        duration_ms: i64,
+    },
+    /// A run ended.
+    End {
+        /// Why.
+        finish_reason: String,
+        /// What it cost.
+        usage: Usage,
+        /// The answer's length in UTF-8 bytes.
+        content_length: u64,
+    },
+    /// A run failed or was interrupted.
+    Failed {
+        /// A reason of the contract, without its prefix.
+        code: String,
+        /// A plain sentence.
+        message: String,
+        /// Whether the same request may succeed later.
+        retryable: bool,
+        /// The length of the text that is kept, in UTF-8 bytes.
+        content_length: u64,
+    },
+    /// A message was appended, or an answer is finished.
+    Message(Box<Message>),
+    /// A message was edited: this is the new version.
+    MessageUpdated(Box<Message>),
+    /// A message was deleted.
+    MessageDeleted,
+    /// A member has read.
+    Read {
+        /// Who.
+        user_id: UserId,
+        /// Up to where.
+        seq: i64,
+    },
+}
+
+/// An event before it is published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The conversation that it happened in.
+    pub conversation_id: ConversationId,
+    /// The message that it is about; of `Read` none.
+    pub message_id: Option<MessageId>,
+    /// What happened.
+    pub happening: Happening,
+}
+
+/// A published event.
+#[derive(Debug)]
+pub struct Event {
+    /// Names the event.
+    pub id: Uuid,
+    /// The log that it stands in.
+    pub topic: Topic,
+    /// Its place there, from 1.
+    pub offset: u64,
+    /// When it was published.
+    pub at: Timestamp,
+    /// What happened, where.
+    pub draft: Draft,
+    /// The event as it goes over the wire: the edge fills it once for all viewers.
+    pub encoded: OnceLock<Bytes>,
+}
+
+impl Event {
+    /// A published event, not yet encoded.
+    pub fn new(topic: Topic, offset: u64, at: Timestamp, draft: Draft) -> Arc<Self> {
+        Arc::new(Self { id: Uuid::now_v7(), topic, offset, at, draft, encoded: OnceLock::new() })
+    }
+
+    /// Roughly what the event costs in memory, in bytes: what bounded queues count.
+    pub fn weight(&self) -> usize {
+        const FIXED: usize = 256;
+        FIXED
+            + match &self.draft.happening {
+                Happening::Token { content, .. }
+                | Happening::Thinking { content }
+                | Happening::ToolResult { content, .. } => content.len(),
+                Happening::Message(message) | Happening::MessageUpdated(message) => message.content.len(),
+                Happening::ToolCall { arguments, .. } => arguments.len() * 64,
+                Happening::Start { .. }
+                | Happening::End { .. }
+                | Happening::Failed { .. }
+                | Happening::MessageDeleted
+                | Happening::Read { .. } => 0,
+            }
+    }
+}

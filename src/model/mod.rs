@@ -1,0 +1,13 @@
+//! Plain data and its invariants: what the rooms above pass to each other. Nothing here knows a database or a wire.
+
+pub mod caller;
+pub mod clock;
+pub mod conversation;
+pub mod event;
+pub mod ids;
+pub mod message;
+pub mod page;
+pub mod session;
+pub mod topic;
+pub mod usage;
+pub mod user;

@@ -1,0 +1,25 @@
+//! Signed-in sessions: what one sign-in opened.
+
+use super::{
+    clock::Timestamp,
+    ids::{SessionId, UserId},
+};
+
+/// A signed-in session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Names the session.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The client's own description at sign-in.
+    pub user_agent: String,
+    /// The client's address at sign-in.
+    pub address: String,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When a token of it was last refreshed.
+    pub last_used_at: Timestamp,
+    /// When it ends unless it is refreshed.
+    pub expires_at: Timestamp,
+}

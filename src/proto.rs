@@ -1,0 +1,17 @@
+//! The contract as generated code: messages, services, descriptors.
+
+#[expect(clippy::allow_attributes, reason = "generated code brings its own")]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/contract.rs"));
+}
+
+pub use generated::{colloquy::v1::*, google};
+
+/// Every file of the contract as an encoded `google.protobuf.FileDescriptorSet`, with its options.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The session service whose responses are frames encoded beforehand.
+#[expect(clippy::allow_attributes, reason = "generated code brings its own")]
+pub(crate) mod raw {
+    include!(concat!(env!("OUT_DIR"), "/raw/colloquy.v1.SessionService.rs"));
+}

@@ -1,0 +1,181 @@
+//! The tables, for every database; `migrations/` makes them.
+
+use diesel::{allow_tables_to_appear_in_same_query, joinable, table};
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    users (id) {
+        id -> sql::Id,
+        username -> Text,
+        username_key -> Text,
+        email -> Text,
+        email_key -> Text,
+        display_name -> Text,
+        role -> Text,
+        is_active -> Bool,
+        password_hash -> Text,
+        created_at -> sql::Instant,
+        updated_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    sessions (id) {
+        id -> sql::Id,
+        user_id -> sql::Id,
+        user_agent -> Text,
+        address -> Text,
+        created_at -> sql::Instant,
+        last_used_at -> sql::Instant,
+        expires_at -> sql::Instant,
+        revoked_at -> Nullable<sql::Instant>,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    refresh_tokens (hash) {
+        hash -> Binary,
+        session_id -> sql::Id,
+        created_at -> sql::Instant,
+        used_at -> Nullable<sql::Instant>,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    signing_keys (id) {
+        id -> sql::Id,
+        algorithm -> Text,
+        private_key -> Binary,
+        created_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    conversations (id) {
+        id -> sql::Id,
+        title -> Text,
+        model -> Nullable<Text>,
+        on_busy -> Text,
+        last_seq -> BigInt,
+        head_message_id -> Nullable<sql::Id>,
+        created_at -> sql::Instant,
+        updated_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    members (conversation_id, user_id) {
+        conversation_id -> sql::Id,
+        user_id -> sql::Id,
+        role -> Text,
+        last_read_seq -> BigInt,
+        joined_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    contexts (id) {
+        id -> sql::Id,
+        conversation_id -> sql::Id,
+        title -> Text,
+        content -> Text,
+        position -> BigInt,
+        created_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    messages (id) {
+        id -> sql::Id,
+        conversation_id -> sql::Id,
+        seq -> BigInt,
+        parent_id -> Nullable<sql::Id>,
+        on_path -> Bool,
+        role -> Text,
+        author_id -> Nullable<sql::Id>,
+        content -> Text,
+        status -> Text,
+        model -> Nullable<Text>,
+        finish_reason -> Nullable<Text>,
+        input_tokens -> Nullable<BigInt>,
+        output_tokens -> Nullable<BigInt>,
+        error_code -> Nullable<Text>,
+        error_message -> Nullable<Text>,
+        error_retryable -> Nullable<Bool>,
+        client_message_id -> Nullable<Text>,
+        is_deleted -> Bool,
+        requested_by -> Nullable<sql::Id>,
+        lease_owner -> Nullable<sql::Id>,
+        lease_until -> Nullable<sql::Instant>,
+        stop_requested -> Bool,
+        created_at -> sql::Instant,
+        updated_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    run_chunks (message_id, offset) {
+        message_id -> sql::Id,
+        offset -> BigInt,
+        content -> Text,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    daily_usage (user_id, day, model) {
+        user_id -> sql::Id,
+        day -> Text,
+        model -> Text,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        message_count -> BigInt,
+    }
+}
+
+joinable!(sessions -> users (user_id));
+joinable!(refresh_tokens -> sessions (session_id));
+joinable!(members -> users (user_id));
+joinable!(members -> conversations (conversation_id));
+joinable!(contexts -> conversations (conversation_id));
+joinable!(messages -> conversations (conversation_id));
+joinable!(run_chunks -> messages (message_id));
+allow_tables_to_appear_in_same_query!(
+    users,
+    sessions,
+    refresh_tokens,
+    conversations,
+    members,
+    contexts,
+    messages,
+    run_chunks,
+    daily_usage,
+);
