@@ -57,6 +57,11 @@ pub enum Happening {
         /// How long it took, in milliseconds.
         duration_ms: i64,
     },
+    /// The text of an answer so far, for a viewer who comes late. Never published.
+    Snapshot {
+        /// The text.
+        content: String,
+    },
     /// A run ended.
     End {
         /// Why.
@@ -133,6 +138,7 @@ impl Event {
             + match &self.draft.happening {
                 Happening::Token { content, .. }
                 | Happening::Thinking { content }
+                | Happening::Snapshot { content }
                 | Happening::ToolResult { content, .. } => content.len(),
                 Happening::Message(message) | Happening::MessageUpdated(message) => message.content.len(),
                 Happening::ToolCall { arguments, .. } => arguments.len() * 64,

@@ -2,6 +2,7 @@
 
 mod member;
 mod message;
+mod run;
 mod schema;
 mod types;
 
@@ -88,6 +89,9 @@ macro_rules! transaction {
 }
 
 use {read, transaction, write};
+
+pub(crate) use message::{NewReply, NewTurn, Place, Turn};
+pub(crate) use run::{Chunk, Outcome};
 
 impl Store {
     /// Opens the SQLite database in this file, makes it when it is not there, and brings its schema up to date.

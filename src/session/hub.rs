@@ -1,0 +1,97 @@
+//! The hub: which viewers of this node want which topics.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::mailbox::{Letter, Mailbox};
+use crate::{
+    live::signal::Signal,
+    model::{
+        event::Event,
+        ids::{ConnectionId, ConversationId, SessionId, UserId},
+        topic::Topic,
+    },
+};
+
+/// Hands events and signals to viewers. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    viewers: RwLock<HashMap<ConnectionId, Viewer>>,
+    topics: RwLock<HashMap<Topic, Vec<(ConnectionId, Arc<Mailbox>)>>>,
+}
+
+#[derive(Debug)]
+struct Viewer {
+    user_id: UserId,
+    session_id: SessionId,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Hub {
+    /// Makes a viewer known, so that signals reach it.
+    pub fn enter(&self, id: ConnectionId, user_id: UserId, session_id: SessionId, mailbox: Arc<Mailbox>) {
+        let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
+        viewers.insert(id, Viewer { user_id, session_id, mailbox });
+        metrics::gauge!("colloquy_viewers").set(viewers.len() as f64);
+    }
+
+    /// Forgets a viewer. Its topics are left one by one beforehand.
+    pub fn leave(&self, id: ConnectionId) {
+        let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
+        viewers.remove(&id);
+        metrics::gauge!("colloquy_viewers").set(viewers.len() as f64);
+    }
+
+    /// Delivers a topic's events to a viewer from now on.
+    pub fn subscribe(&self, topic: Topic, id: ConnectionId, mailbox: Arc<Mailbox>) {
+        let mut topics = self.0.topics.write().unwrap_or_else(PoisonError::into_inner);
+        topics.entry(topic).or_default().push((id, mailbox));
+    }
+
+    /// Delivers no more of a topic's events to a viewer.
+    pub fn unsubscribe(&self, topic: &Topic, id: ConnectionId) {
+        let mut topics = self.0.topics.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(viewers) = topics.get_mut(topic) {
+            viewers.retain(|(viewer, _)| *viewer != id);
+            if viewers.is_empty() {
+                topics.remove(topic);
+            }
+        }
+    }
+
+    /// Puts an event into the mailboxes of its topic's viewers.
+    pub fn deliver(&self, event: &Arc<Event>) {
+        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
+        for (_, mailbox) in topics.get(&event.topic).into_iter().flatten() {
+            mailbox.push(event);
+        }
+    }
+
+    /// Tells the viewers that a signal concerns.
+    pub fn signal(&self, signal: Signal) {
+        let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        let tell = |letter: Letter, concerned: &dyn Fn(&Viewer) -> bool| {
+            viewers.values().filter(|viewer| concerned(viewer)).for_each(|viewer| viewer.mailbox.tell(letter.clone()));
+        };
+        match signal {
+            Signal::SessionEnded(session) => tell(Letter::SignedOut, &|viewer| viewer.session_id == session),
+            Signal::UserEnded(user) => tell(Letter::SignedOut, &|viewer| viewer.user_id == user),
+            Signal::MembershipEnded(conversation, user) => {
+                tell(Letter::Barred(conversation), &|viewer| viewer.user_id == user);
+            }
+            Signal::ConversationEnded(conversation) => self.end_conversation(conversation),
+        }
+    }
+
+    fn end_conversation(&self, conversation: ConversationId) {
+        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
+        for (_, mailbox) in topics.get(&Topic::Conversation(conversation)).into_iter().flatten() {
+            mailbox.tell(Letter::Barred(conversation));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A viewer's mailbox: what is published for it waits here, bounded, until the viewer takes it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use crate::model::{
+    event::{Draft, Event, Happening},
+    ids::{ConversationId, MessageId},
+};
+
+/// Events that wait at most.
+const MAX_EVENTS: usize = 1000;
+/// Bytes that wait at most.
+const MAX_BYTES: usize = 1 << 20;
+
+/// What a viewer takes out of its mailbox.
+#[derive(Clone, Debug)]
+pub enum Letter {
+    /// Something happened.
+    Event(Arc<Event>),
+    /// The viewer may no longer see a conversation.
+    Barred(ConversationId),
+    /// The viewer's credential is no longer good.
+    SignedOut,
+    /// The viewer was too slow: events were dropped. The last letter before the mailbox starts anew.
+    Overflow,
+}
+
+/// A bounded queue with one reader. When a reader falls behind, pieces of answers that wait are joined first; when that
+/// is not enough, everything that waits is dropped for one [`Letter::Overflow`].
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    letters: VecDeque<Letter>,
+    weight: usize,
+    overflowed: bool,
+}
+
+impl Mailbox {
+    /// Puts an event in.
+    pub fn push(&self, event: &Arc<Event>) {
+        let mut state = self.state();
+        if state.overflowed {
+            return;
+        }
+        state.weight += event.weight();
+        state.letters.push_back(Letter::Event(event.clone()));
+        if state.is_full() {
+            state.join_tokens();
+        }
+        if state.is_full() {
+            state.letters.retain(|letter| !matches!(letter, Letter::Event(_)));
+            state.letters.push_back(Letter::Overflow);
+            state.weight = 0;
+            state.overflowed = true;
+            metrics::counter!("colloquy_mailbox_overflows_total").increment(1);
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Puts in a letter that is never dropped.
+    pub fn tell(&self, letter: Letter) {
+        self.state().letters.push_back(letter);
+        self.arrived.notify_one();
+    }
+
+    /// Takes the next letter, waiting for it. Cancelling the wait loses nothing.
+    pub async fn take(&self) -> Letter {
+        loop {
+            if let Some(letter) = self.try_take() {
+                return letter;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn try_take(&self) -> Option<Letter> {
+        let mut state = self.state();
+        let letter = state.letters.pop_front()?;
+        match &letter {
+            Letter::Event(event) => state.weight = state.weight.saturating_sub(event.weight()),
+            Letter::Overflow => state.overflowed = false,
+            Letter::Barred(_) | Letter::SignedOut => {}
+        }
+        // An idle mailbox holds no memory.
+        if state.letters.is_empty() {
+            state.letters = VecDeque::new();
+        }
+        Some(letter)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic elsewhere leaves the queue as it was before or after a whole move.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.letters.len() > MAX_EVENTS || self.weight > MAX_BYTES
+    }
+
+    /// Joins the pieces of each answer that follow each other with nothing else of that answer in between.
+    fn join_tokens(&mut self) {
+        let mut joined: Vec<Option<Letter>> = Vec::with_capacity(self.letters.len());
+        let mut last_piece: HashMap<MessageId, usize> = HashMap::new();
+        for letter in self.letters.drain(..) {
+            let Letter::Event(event) = &letter else {
+                joined.push(Some(letter));
+                continue;
+            };
+            let Some(message) = event.draft.message_id else {
+                joined.push(Some(letter));
+                continue;
+            };
+            if !matches!(event.draft.happening, Happening::Token { .. }) {
+                last_piece.remove(&message);
+                joined.push(Some(letter));
+                continue;
+            }
+            let earlier = last_piece.insert(message, joined.len()).and_then(|at| joined[at].take());
+            joined.push(Some(match earlier {
+                Some(Letter::Event(earlier)) => Letter::Event(join(&earlier, event)),
+                _ => letter,
+            }));
+        }
+        self.letters = joined.into_iter().flatten().collect();
+        self.weight =
+            self.letters.iter().map(|letter| if let Letter::Event(event) = letter { event.weight() } else { 0 }).sum();
+    }
+}
+
+/// One piece made of two that follow each other; it stands at the place of the later.
+fn join(earlier: &Event, later: &Event) -> Arc<Event> {
+    let (Happening::Token { content: head, index }, Happening::Token { content: tail, .. }) =
+        (&earlier.draft.happening, &later.draft.happening)
+    else {
+        unreachable!("only tokens are joined");
+    };
+    let happening = Happening::Token { content: [head.as_str(), tail].concat(), index: *index };
+    Event::new(later.topic.clone(), later.offset, later.at, Draft { happening, ..later.draft.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{clock::Clock, topic::Topic};
+
+    fn token(message: MessageId, offset: u64, index: u64, content: &str) -> Arc<Event> {
+        let conversation_id = ConversationId::generate();
+        let happening = Happening::Token { content: content.into(), index };
+        let draft = Draft { conversation_id, message_id: Some(message), happening };
+        Event::new(Topic::System, offset, Clock::default().now(), draft)
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_joined_pieces_and_loses_no_byte() {
+        let mailbox = Mailbox::default();
+        let answers = [MessageId::generate(), MessageId::generate()];
+        let mut sent = [String::new(), String::new()];
+        for n in 0..5000_u64 {
+            let which = (n % 2) as usize;
+            let content = format!("{n} ");
+            mailbox.push(&token(answers[which], n + 1, sent[which].len() as u64, &content));
+            sent[which] += &content;
+        }
+        let mut got = [String::new(), String::new()];
+        let mut letters = 0;
+        while let Some(Letter::Event(event)) = mailbox.try_take() {
+            let which = usize::from(event.draft.message_id == Some(answers[1]));
+            let Happening::Token { content, index } = &event.draft.happening else { panic!("not a token") };
+            assert_eq!(*index, got[which].len() as u64);
+            got[which] += content;
+            letters += 1;
+        }
+        assert_eq!(got, sent);
+        assert!(letters <= MAX_EVENTS + 1, "{letters}");
+    }
+
+    #[tokio::test]
+    async fn a_reader_beyond_the_bound_is_told_once_and_then_starts_anew() {
+        let mailbox = Mailbox::default();
+        for n in 0..3000_u64 {
+            let message = MessageId::generate();
+            mailbox.push(&token(message, n + 1, 0, "x"));
+        }
+        assert!(matches!(mailbox.take().await, Letter::Overflow));
+        let message = MessageId::generate();
+        mailbox.push(&token(message, 1, 0, "y"));
+        assert!(matches!(mailbox.take().await, Letter::Event(event) if event.draft.message_id == Some(message)));
+    }
+}
