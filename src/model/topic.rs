@@ -17,6 +17,16 @@ pub enum Topic {
     Event(String),
 }
 
+impl Topic {
+    /// The type of published events that the topic carries, when it carries only one.
+    pub fn event_type(&self) -> Option<&str> {
+        match self {
+            Self::Event(name) => Some(name),
+            Self::Conversation(_) | Self::User(_) | Self::System => None,
+        }
+    }
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -40,6 +40,14 @@ impl Hub {
         metrics::gauge!("colloquy_viewers").set(viewers.len() as f64);
     }
 
+    /// Goes on with another signed-in session of the same user.
+    pub fn renew(&self, id: ConnectionId, session_id: SessionId) {
+        let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(viewer) = viewers.get_mut(&id) {
+            viewer.session_id = session_id;
+        }
+    }
+
     /// Forgets a viewer. Its topics are left one by one beforehand.
     pub fn leave(&self, id: ConnectionId) {
         let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);

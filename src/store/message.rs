@@ -172,24 +172,6 @@ impl Store {
         Ok(row.map(Into::into))
     }
 
-    /// What the user sent before under its own id, in any conversation.
-    pub(crate) async fn conversation_of_client_message(
-        &self,
-        author: UserId,
-        client_message_id: &str,
-    ) -> Result<Option<ConversationId>> {
-        Ok(read!(self, |connection| {
-            messages::table
-                .filter(messages::author_id.eq(author))
-                .filter(messages::client_message_id.eq(client_message_id))
-                .order(messages::id)
-                .select(messages::conversation_id)
-                .first(connection)
-                .await
-                .optional()?
-        }))
-    }
-
     /// Appends a turn whole or not at all; a repeat returns what was appended first.
     ///
     /// # Errors

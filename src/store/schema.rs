@@ -72,6 +72,8 @@ table! {
         on_busy -> Text,
         last_seq -> BigInt,
         head_message_id -> Nullable<sql::Id>,
+        opened_by -> Nullable<sql::Id>,
+        opening_client_message_id -> Nullable<Text>,
         created_at -> sql::Instant,
         updated_at -> sql::Instant,
     }

@@ -48,8 +48,12 @@ CREATE TABLE conversations (
     on_busy TEXT NOT NULL,
     last_seq BIGINT NOT NULL,
     head_message_id BLOB,
+    -- The message that opened it, as its sender names it: a retry finds the conversation by it.
+    opened_by BLOB,
+    opening_client_message_id TEXT,
     created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL
+    updated_at BIGINT NOT NULL,
+    CONSTRAINT conversations_opening UNIQUE (opened_by, opening_client_message_id)
 );
 
 CREATE TABLE members (
@@ -106,7 +110,6 @@ CREATE TABLE messages (
 );
 CREATE INDEX messages_by_path ON messages (conversation_id, seq) WHERE on_path;
 CREATE INDEX messages_by_parent ON messages (parent_id);
-CREATE INDEX messages_by_client_id ON messages (author_id, client_message_id) WHERE client_message_id IS NOT NULL;
 CREATE INDEX messages_by_lease ON messages (lease_until) WHERE lease_until IS NOT NULL;
 
 -- What a run has written since it began; gone once the message holds the whole text.
