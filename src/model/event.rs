@@ -97,6 +97,34 @@ pub enum Happening {
     },
 }
 
+impl Happening {
+    /// How the run of a message began.
+    pub fn start_of(message: &Message) -> Self {
+        Self::Start {
+            user_message_id: message.parent_id.unwrap_or(message.id),
+            model: message.model.clone().unwrap_or_default(),
+        }
+    }
+
+    /// How the run of a message ended.
+    pub fn end_of(message: &Message) -> Self {
+        let content_length = message.content.len() as u64;
+        match &message.error {
+            Some(error) => Self::Failed {
+                code: error.code.clone(),
+                message: error.message.clone(),
+                retryable: error.retryable,
+                content_length,
+            },
+            None => Self::End {
+                finish_reason: message.finish_reason.clone().unwrap_or_default(),
+                usage: message.usage.unwrap_or_default(),
+                content_length,
+            },
+        }
+    }
+}
+
 /// An event before it is published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {

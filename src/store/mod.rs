@@ -2,6 +2,7 @@
 
 mod member;
 mod message;
+mod opening;
 mod run;
 mod schema;
 mod types;
@@ -91,6 +92,7 @@ macro_rules! transaction {
 use {read, transaction, write};
 
 pub(crate) use message::{NewReply, NewTurn, Place, Turn};
+pub(crate) use opening::Opening;
 pub(crate) use run::{Chunk, Outcome};
 
 impl Store {

@@ -1,0 +1,103 @@
+//! The log of runs: one writer commits the pieces of all runs together, and a piece is shown only after its commit.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    error::{Error, Result},
+    lifecycle::Lifecycle,
+    model::{
+        clock::Clock,
+        ids::{MessageId, NodeId},
+    },
+    store::{Chunk, Store},
+};
+
+/// Pieces that wait for the writer; a run waits when there are more.
+const BACKLOG: usize = 1024;
+/// Pieces that are committed together at most.
+const GROUP: usize = 256;
+/// How often a commit is tried while the store does not answer.
+const TRIES: u32 = 5;
+/// The pause after the first failed try; it doubles.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What became of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Logged {
+    /// It is in the log and may be shown.
+    Written,
+    /// The run belongs to another node now; nothing was written.
+    NotOwned,
+}
+
+/// Appends to the log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct RunLog(mpsc::Sender<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    chunk: Chunk,
+    done: oneshot::Sender<Result<Logged>>,
+}
+
+impl RunLog {
+    /// Starts the writer; it ends when nobody can append any more.
+    pub(super) fn start(store: Store, node: NodeId, clock: Clock, lifecycle: &Lifecycle) -> Self {
+        let (sender, entries) = mpsc::channel(BACKLOG);
+        lifecycle.spawn(write(store, node, clock, entries, lifecycle.clone()));
+        Self(sender)
+    }
+
+    /// Appends a piece and returns once it is committed.
+    pub(super) async fn append(&self, message_id: MessageId, offset: u64, content: &str) -> Result<Logged> {
+        let (done, answer) = oneshot::channel();
+        let offset = i64::try_from(offset).map_err(Error::internal)?;
+        let chunk = Chunk { message_id, offset, content: content.to_owned() };
+        let gone = || Error::internal(anyhow::anyhow!("the writer of the run log is gone"));
+        self.0.send(Entry { chunk, done }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+async fn write(
+    store: Store,
+    node: NodeId,
+    clock: Clock,
+    mut entries: mpsc::Receiver<Entry>,
+    lifecycle: Lifecycle,
+) {
+    let mut group = Vec::with_capacity(GROUP);
+    while let Some(taken) = lifecycle.stopped().run_until_cancelled(entries.recv_many(&mut group, GROUP)).await
+        && taken > 0
+    {
+        metrics::histogram!("colloquy_run_log_group_size").record(taken as f64);
+        let (chunks, waiting): (Vec<Chunk>, Vec<_>) = group.drain(..).map(|entry| (entry.chunk, entry.done)).unzip();
+        let result = commit(&store, node, clock, &chunks).await;
+        for (chunk, done) in chunks.iter().zip(waiting) {
+            let answer = match &result {
+                Ok(lost) if lost.contains(&chunk.message_id) => Ok(Logged::NotOwned),
+                Ok(_) => Ok(Logged::Written),
+                Err(error) => Err(Error::Unavailable { part: "store", source: anyhow::anyhow!("{error}") }),
+            };
+            // A run that was cancelled does not wait for its answer.
+            let _ = done.send(answer);
+        }
+    }
+}
+
+async fn commit(store: &Store, node: NodeId, clock: Clock, chunks: &[Chunk]) -> Result<HashSet<MessageId>> {
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        match store.append_chunks(node, chunks, clock.now()).await {
+            Ok(lost) => return Ok(lost),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:?}"), pieces = chunks.len(), "cannot commit to the run log, trying again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    store.append_chunks(node, chunks, clock.now()).await
+}
