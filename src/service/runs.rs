@@ -1,0 +1,244 @@
+//! The runs of this node: started, stopped, waited for; their leases kept, and those of dead nodes ended.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    run::{self, Run},
+    run_log::RunLog,
+};
+use crate::{
+    error::{Error, Result},
+    lifecycle::Lifecycle,
+    live::bus::Bus,
+    llm::Models,
+    model::{
+        clock::{Clock, Timestamp},
+        conversation::Membership,
+        ids::{ConversationId, MessageId, NodeId},
+        message::Message,
+    },
+    store::{Outcome, Store},
+};
+
+/// How often a run that waits for its turn, or for its end on another node, looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a stop waits for the run to settle.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the end of a run is written while the store does not answer.
+const SETTLE_TRIES: u32 = 5;
+/// The pause after the first failed try; it doubles.
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bounds of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tokens of contexts and messages put before the model.
+    pub context_tokens: usize,
+    /// Tokens that the model may write.
+    pub output_tokens: u32,
+    /// How long a run may be without a sign of its node.
+    pub lease: Duration,
+}
+
+/// Makes answers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Runs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    bus: Bus,
+    models: Models,
+    clock: Clock,
+    lifecycle: Lifecycle,
+    node: NodeId,
+    limits: Limits,
+    log: RunLog,
+    active: Mutex<HashMap<MessageId, Handle>>,
+    ended: Notify,
+}
+
+/// A run of this node.
+#[derive(Clone, Debug, Default)]
+struct Handle {
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl Runs {
+    /// Makes answers, as a node of its own.
+    pub fn new(store: Store, bus: Bus, models: Models, clock: Clock, lifecycle: Lifecycle, limits: Limits) -> Self {
+        let node = NodeId::generate();
+        let log = RunLog::start(store.clone(), node, clock, &lifecycle);
+        let (active, ended) = Default::default();
+        Self(Arc::new(Inner { store, bus, models, clock, lifecycle, node, limits, log, active, ended }))
+    }
+
+    /// Starts the run of an answer that was appended with this node's lease.
+    pub(crate) fn launch(&self, membership: Membership, reply: Message) {
+        let handle = Handle::default();
+        let id = reply.id;
+        self.active().insert(id, handle.clone());
+        metrics::gauge!("colloquy_runs_active").increment(1);
+        let runs = self.clone();
+        self.0.lifecycle.spawn(async move {
+            runs.make(Run { membership, reply }, handle.stop).await;
+            runs.active().remove(&id);
+            handle.ended.cancel();
+            runs.0.ended.notify_waiters();
+            metrics::gauge!("colloquy_runs_active").decrement(1);
+        });
+    }
+
+    /// Stops a run, wherever it is made, and returns its message once it is settled.
+    ///
+    /// # Errors
+    /// [`Error::DeadlineExceeded`] when the run does not settle in time; it will when its node reads the word left for it.
+    pub(crate) async fn stop(&self, membership: &Membership, id: MessageId) -> Result<Message> {
+        self.ask_to_stop(membership, id).await?;
+        let message = self.ended(membership, id, STOP_TIMEOUT).await?;
+        if message.status.is_running() { Err(Error::DeadlineExceeded) } else { Ok(message) }
+    }
+
+    /// Leaves word that a run shall stop, without waiting for it.
+    pub(crate) async fn ask_to_stop(&self, membership: &Membership, id: MessageId) -> Result<()> {
+        self.0.store.request_stop(membership, id).await?;
+        self.stop_here(id);
+        Ok(())
+    }
+
+    /// A run's message once it has ended, or as it is after `within`.
+    pub(crate) async fn ended(&self, membership: &Membership, id: MessageId, within: Duration) -> Result<Message> {
+        let deadline = Instant::now() + within;
+        loop {
+            let here = self.active().get(&id).map(|handle| handle.ended.clone());
+            let message = self.0.store.message(membership, id).await?.ok_or(Error::NotFound("message"))?;
+            if !message.status.is_running() || Instant::now() >= deadline {
+                return Ok(message);
+            }
+            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+            match here {
+                Some(ended) => drop(tokio::time::timeout_at(look_again, ended.cancelled()).await),
+                None => tokio::time::sleep_until(look_again).await,
+            }
+        }
+    }
+
+    /// The text that a run has logged so far, and its message.
+    pub(crate) async fn so_far(&self, membership: &Membership, id: MessageId) -> Result<(String, Message)> {
+        self.0.store.run_so_far(membership, id).await?.ok_or(Error::NotFound("message"))
+    }
+
+    /// The runs of a conversation that last, oldest first.
+    pub(crate) async fn running(&self, conversation: ConversationId) -> Result<Vec<MessageId>> {
+        self.0.store.running(conversation).await
+    }
+
+    /// The node and the time until which a new run is this node's.
+    pub(super) fn new_lease(&self) -> (NodeId, Timestamp) {
+        (self.0.node, self.0.clock.now() + self.0.limits.lease)
+    }
+
+    /// Keeps this node's leases and ends the runs of dead nodes, until the process stops and its runs have ended.
+    pub async fn keep_leases(self) {
+        let mut ticks = tokio::time::interval(self.0.limits.lease / 5);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while self.0.lifecycle.stopped().run_until_cancelled(ticks.tick()).await.is_some() {
+            if self.0.lifecycle.stopping().is_cancelled() && self.active().is_empty() {
+                return;
+            }
+            if let Err(error) = self.tend().await {
+                tracing::warn!(error = format!("{error:?}"), "leases could not be tended");
+            }
+        }
+    }
+
+    async fn tend(&self) -> Result<()> {
+        if !self.active().is_empty() {
+            let (node, until) = self.new_lease();
+            for id in self.0.store.renew_leases(node, until).await? {
+                self.stop_here(id);
+            }
+        }
+        self.end_orphans().await
+    }
+
+    /// Ends the runs whose lease ran out, with the text that was logged.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn end_orphans(&self) -> Result<()> {
+        for message in self.0.store.interrupt_expired(self.0.clock.now(), &run::interrupted()).await? {
+            tracing::warn!(message.id = %message.id, "ended a run whose node is gone");
+            metrics::counter!("colloquy_runs_ended_total", "status" => "interrupted").increment(1);
+            self.tell_end(message).await;
+            self.0.ended.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Writes the end of a run, trying again while the store does not answer.
+    pub(super) async fn settle_in_store(&self, id: MessageId, outcome: &Outcome) -> Result<Option<Message>> {
+        let mut pause = SETTLE_PAUSE;
+        for _ in 1..SETTLE_TRIES {
+            match self.0.store.settle(self.0.node, id, outcome, self.0.clock.now()).await {
+                Ok(message) => return Ok(message),
+                Err(error) => {
+                    tracing::warn!(message.id = %id, error = format!("{error:?}"), "cannot settle the run, trying again");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.0.store.settle(self.0.node, id, outcome, self.0.clock.now()).await
+    }
+
+    /// Completes when a run ends here after this call, or after a while: one may have ended elsewhere.
+    pub(super) fn next_end(&self) -> impl Future<Output = ()> + use<'_> {
+        let ended = self.0.ended.notified();
+        async move { drop(tokio::time::timeout(LOOK_AGAIN, ended).await) }
+    }
+
+    fn stop_here(&self, id: MessageId) {
+        if let Some(handle) = self.active().get(&id) {
+            handle.stop.cancel();
+        }
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<MessageId, Handle>> {
+        // A panic elsewhere leaves the map whole: it is held for single moves.
+        self.0.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(super) fn bus(&self) -> &Bus {
+        &self.0.bus
+    }
+
+    pub(super) fn models(&self) -> &Models {
+        &self.0.models
+    }
+
+    pub(super) fn lifecycle(&self) -> &Lifecycle {
+        &self.0.lifecycle
+    }
+
+    pub(super) fn log(&self) -> &RunLog {
+        &self.0.log
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.0.limits
+    }
+}

@@ -1,0 +1,150 @@
+//! Following one run, from any byte of its answer to its end: what gRPC and SSE viewers of a single answer get.
+
+use async_stream::try_stream;
+use futures_util::Stream;
+
+use super::{
+    mailbox::Letter,
+    seat::Seat,
+    splice::{Rest, splice},
+};
+use crate::{
+    error::{Error, Result},
+    lifecycle::Lifecycle,
+    model::{
+        conversation::Membership,
+        event::{Draft, Happening},
+        ids::MessageId,
+        message::{Message, MessageRole},
+        topic::Topic,
+    },
+    service::runs::Runs,
+};
+
+/// Which answer to follow.
+#[derive(Clone, Copy, Debug)]
+pub struct Following {
+    /// The viewer's right to see it.
+    pub membership: Membership,
+    /// The answer.
+    pub message_id: MessageId,
+    /// The bytes that the viewer has.
+    pub after: u64,
+    /// Whether the viewer asked for the answer just now: `start` comes first then, whatever has become of the run.
+    pub is_new: bool,
+}
+
+/// A step of an answer: the answer's length in bytes once the step is applied, and the step.
+pub type Step = (u64, Draft);
+
+/// Follows a run to its end. The run goes on when the stream is dropped.
+pub fn follow(
+    mut seat: Seat,
+    runs: Runs,
+    lifecycle: Lifecycle,
+    following: Following,
+) -> impl Stream<Item = Result<Step>> + Send {
+    let Following { membership, message_id, after, is_new } = following;
+    let conversation_id = membership.conversation_id;
+    let draft = move |happening| Draft { conversation_id, message_id: Some(message_id), happening };
+    try_stream! {
+        seat.join(&Topic::Conversation(conversation_id), None).await;
+        let mut shown = after;
+        let mut is_first = true;
+        // Each round reads the log, then lives on what is published; a gap or a full mailbox begins the next round.
+        'rounds: loop {
+            let (text, message) = so_far(&lifecycle, &runs, membership, message_id).await?;
+            if is_first && (is_new || after == 0 && message.status.is_running()) {
+                yield (0, draft(Happening::start_of(&message)));
+            }
+            if !message.status.is_running() {
+                let length = message.content.len() as u64;
+                if is_first {
+                    yield (length, draft(Happening::Snapshot { content: message.content.clone() }));
+                } else if let Some(happening) = unseen(&message.content, shown) {
+                    yield (length, draft(happening));
+                }
+                yield (length, draft(Happening::end_of(&message)));
+                return;
+            }
+            is_first = false;
+            check_cursor(&text, shown)?;
+            if let Some(happening) = unseen(&text, shown) {
+                shown = text.len() as u64;
+                yield (shown, draft(happening));
+            }
+            loop {
+                let letter = tokio::select! {
+                    letter = seat.next() => letter,
+                    () = lifecycle.stopped().cancelled() => Err(shutting_down())?,
+                };
+                let event = match letter {
+                    Letter::Event(event) if event.draft.message_id == Some(message_id) => event,
+                    Letter::Event(_) => continue,
+                    Letter::Barred(id) if id == conversation_id => Err(Error::NotFound("message"))?,
+                    Letter::Barred(_) => continue,
+                    Letter::SignedOut => Err(Error::Unauthenticated("the session has ended"))?,
+                    Letter::Overflow => continue 'rounds,
+                };
+                match &event.draft.happening {
+                    Happening::Token { content, index } => match splice(&mut shown, content, *index) {
+                        Rest::Nothing => {}
+                        Rest::Whole => yield (shown, event.draft.clone()),
+                        Rest::Part(happening) => yield (shown, draft(happening)),
+                        Rest::Gap => continue 'rounds,
+                    },
+                    Happening::End { content_length, .. } | Happening::Failed { content_length, .. } => {
+                        // Pieces that were dropped on the way are in the settled message.
+                        if *content_length > shown {
+                            continue 'rounds;
+                        }
+                        yield (shown, event.draft.clone());
+                        return;
+                    }
+                    Happening::Thinking { .. } | Happening::ToolCall { .. } | Happening::ToolResult { .. } => {
+                        yield (shown, event.draft.clone());
+                    }
+                    Happening::Start { .. }
+                    | Happening::Snapshot { .. }
+                    | Happening::Message(_)
+                    | Happening::MessageUpdated(_)
+                    | Happening::MessageDeleted
+                    | Happening::Read { .. } => {}
+                }
+            }
+        }
+    }
+}
+
+/// Reads the log on a task of its own: a viewer who goes away must not cut a query short.
+pub(super) async fn so_far(
+    lifecycle: &Lifecycle,
+    runs: &Runs,
+    membership: Membership,
+    id: MessageId,
+) -> Result<(String, Message)> {
+    let runs = runs.clone();
+    let read = lifecycle.spawn(async move { runs.so_far(&membership, id).await });
+    let (text, message) = read.await.map_err(Error::internal)??;
+    if message.role != MessageRole::Assistant {
+        return Err(Error::FailedPrecondition("only answers can be followed"));
+    }
+    Ok((text, message))
+}
+
+fn unseen(text: &str, shown: u64) -> Option<Happening> {
+    let rest = text.get(usize::try_from(shown).ok()?..).filter(|rest| !rest.is_empty())?;
+    Some(Happening::Token { content: rest.to_owned(), index: shown })
+}
+
+fn check_cursor(text: &str, after: u64) -> Result<()> {
+    match usize::try_from(after) {
+        Ok(at) if text.is_char_boundary(at) => Ok(()),
+        Ok(at) if at < text.len() => Err(Error::invalid("after", "lies within a character of the answer")),
+        _ => Err(Error::invalid("after", format!("the answer has only {} bytes so far", text.len()))),
+    }
+}
+
+fn shutting_down() -> Error {
+    Error::Unavailable { part: "server", source: anyhow::anyhow!("shutting down") }
+}
