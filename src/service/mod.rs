@@ -2,3 +2,9 @@
 
 pub mod access;
 pub mod accounts;
+pub mod history;
+pub mod messages;
+mod prompt;
+mod run;
+mod run_log;
+pub mod runs;

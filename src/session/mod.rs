@@ -1,5 +1,11 @@
 //! Live connections of this node: who sees what, and what waits for whom.
 
+pub mod command;
+pub mod connection;
+pub mod follow;
 pub mod hub;
 pub mod mailbox;
 pub mod seat;
+pub mod sessions;
+mod splice;
+mod subscription;

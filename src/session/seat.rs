@@ -45,6 +45,11 @@ impl Seat {
         self.floors.keys()
     }
 
+    /// Whether a topic is joined.
+    pub fn has_joined(&self, topic: &Topic) -> bool {
+        self.floors.contains_key(topic)
+    }
+
     /// Joins a topic from a place on, or from now on. What was missed comes with the answer, what is new through
     /// [`Seat::next`], nothing in both.
     pub async fn join(&mut self, topic: &Topic, since: Option<(Option<Epoch>, u64)>) -> Opened {

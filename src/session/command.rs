@@ -1,0 +1,182 @@
+//! What a viewer asks of its connection, and what it gets back.
+
+use std::sync::Arc;
+
+use crate::{
+    error::Error,
+    model::{
+        clock::Timestamp,
+        event::{Draft, Event},
+        ids::{ConnectionId, ConversationId, MessageId, UserId},
+        message::Message,
+        topic::{Epoch, Topic},
+    },
+    service::messages::Sending,
+};
+
+/// A viewer's frame, read.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Asks whether the server is there.
+    Ping {
+        /// Returned as it is.
+        ping_id: Option<String>,
+    },
+    /// Says that the viewer is there.
+    Heartbeat {
+        /// Returned as it is.
+        client_timestamp: Option<String>,
+    },
+    /// Asks for topics, each from a place on.
+    Subscribe(Vec<Wanted>),
+    /// Ends subscriptions.
+    Unsubscribe(Vec<Wanted>),
+    /// Sends a message.
+    Send {
+        /// Where; `None`: the conversation that is joined, or a new one.
+        conversation_id: Option<ConversationId>,
+        /// What.
+        sending: Sending,
+    },
+    /// Stops a run.
+    Stop(MessageId),
+    /// Starts another answer.
+    Regenerate {
+        /// The answer beside which to put it.
+        message_id: MessageId,
+        /// The model that answers.
+        model: Option<String>,
+    },
+    /// Moves the read marker.
+    Read {
+        /// Where.
+        conversation_id: ConversationId,
+        /// Up to where.
+        seq: i64,
+    },
+    /// Asks for messages.
+    History {
+        /// Of which conversation.
+        conversation_id: ConversationId,
+        /// Only messages before this `seq`.
+        before_seq: Option<i64>,
+        /// How many.
+        limit: u16,
+    },
+    /// Goes on with a new access token.
+    RefreshAuth {
+        /// The token.
+        token: String,
+    },
+}
+
+/// A topic that a viewer names, as it names it.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The name.
+    pub name: String,
+    /// The topic of this name; `None` when there is none.
+    pub topic: Option<Topic>,
+    /// The place that the viewer knows.
+    pub since: Option<(Option<Epoch>, u64)>,
+}
+
+impl Wanted {
+    /// A conversation from now on.
+    pub fn conversation(id: ConversationId) -> Self {
+        let topic = Topic::Conversation(id);
+        Self { name: topic.to_string(), topic: Some(topic), since: None }
+    }
+}
+
+/// What a viewer gets.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A published event.
+    Event(Arc<Event>),
+    /// Something for this viewer alone that stands in no log.
+    Draft(Draft),
+    /// An answer to the frame with this id, or, without one, a word of the server's own.
+    Answer(Option<String>, Answer),
+}
+
+/// An answer to a frame, or a word of the server's own.
+#[derive(Debug)]
+pub enum Answer {
+    /// The connection stands.
+    Established {
+        /// Names the connection.
+        connection_id: ConnectionId,
+        /// Who is connected.
+        user_id: UserId,
+        /// The conversation that was named when connecting.
+        conversation_id: Option<ConversationId>,
+    },
+    /// Answers a ping.
+    Pong {
+        /// As in the ping.
+        ping_id: Option<String>,
+    },
+    /// Answers a heartbeat.
+    HeartbeatAck {
+        /// As in the heartbeat.
+        client_timestamp: Option<String>,
+    },
+    /// Subscriptions are in force.
+    Subscribed(Vec<Subscribed>),
+    /// Subscriptions are no longer in force.
+    Unsubscribed(Vec<Topic>),
+    /// A message was appended.
+    Sent {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// The message.
+        message_id: MessageId,
+        /// Its answer.
+        reply_message_id: Option<MessageId>,
+        /// The message's `seq`.
+        seq: i64,
+    },
+    /// A run is being stopped, or another answer begins.
+    Accepted {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// The answer.
+        message_id: MessageId,
+    },
+    /// Messages.
+    History {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// In ascending `seq`.
+        messages: Vec<Message>,
+        /// Whether older ones remain.
+        has_more: bool,
+    },
+    /// The connection goes on until then.
+    AuthRefreshed(Timestamp),
+    /// The credential is about to expire.
+    AuthExpiring(Timestamp),
+    /// The connection ends: come back and resume.
+    Reconnect {
+        /// After how many milliseconds.
+        after_ms: i64,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The frame was refused.
+    Refused(Error),
+}
+
+/// A subscription in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The topic.
+    pub topic: Topic,
+    /// The offset of its latest event.
+    pub offset: u64,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Why not everything after the viewer's place follows; `None` when it does.
+    pub gap: Option<&'static str>,
+}

@@ -1,0 +1,282 @@
+//! A live connection: one viewer's commands in, everything that concerns the viewer out, in order.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_stream::stream;
+use futures_util::{Stream, StreamExt as _};
+use tokio::time::Instant;
+
+use super::{
+    command::{Answer, Command, Outgoing, Wanted},
+    mailbox::Letter,
+    seat::Seat,
+    sessions::Sessions,
+    splice::{Rest, splice},
+};
+use crate::{
+    error::{Error, Result},
+    model::{
+        caller::Caller,
+        event::{Draft, Event, Happening},
+        ids::{ConversationId, MessageId},
+        topic::Topic,
+    },
+    service::messages::Sending,
+};
+
+/// How long before its credential expires a viewer is reminded.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
+/// The longest pause after which viewers of a node that stops come back; each gets its own, so that they do not all
+/// come at once.
+const RECONNECT_SPREAD_MS: i64 = 5000;
+
+/// A frame of the viewer's: its id, and what it says or what is wrong with it.
+pub type Frame = (String, Result<Command>);
+
+/// A viewer's connection.
+pub(super) struct Connection {
+    pub(super) sessions: Sessions,
+    pub(super) seat: Seat,
+    pub(super) caller: Caller,
+    /// Of answers that were shown in part from the log: how many bytes the viewer has.
+    pub(super) shown: HashMap<MessageId, u64>,
+    expiry: Expiry,
+}
+
+/// The next moment at which the credential's end matters.
+struct Expiry {
+    is_reminded: bool,
+    next: Instant,
+}
+
+/// Serves a viewer until its frames end, its credential does, or the server does. An error is the last item and means
+/// that the viewer must not come back with the same credential.
+pub fn connect(
+    sessions: Sessions,
+    caller: Caller,
+    named: Option<ConversationId>,
+    frames: impl Stream<Item = Frame> + Send,
+) -> impl Stream<Item = Result<Outgoing>> + Send {
+    stream! {
+        let mut frames = std::pin::pin!(frames);
+        let mut connection = Connection::new(sessions, caller);
+        yield Ok(Outgoing::Answer(None, connection.established(named)));
+        if let Some(conversation) = named {
+            for outgoing in connection.subscribe(None, vec![Wanted::conversation(conversation)]).await {
+                yield Ok(outgoing);
+            }
+        }
+        let stopping = connection.sessions.lifecycle.stopping().clone();
+        loop {
+            tokio::select! {
+                frame = frames.next() => match frame {
+                    Some((id, command)) => for outgoing in connection.obey(id, command).await {
+                        yield Ok(outgoing);
+                    },
+                    None => return,
+                },
+                letter = connection.seat.next() => match letter {
+                    Letter::Event(event) => if let Some(outgoing) = connection.pass(event) {
+                        yield Ok(outgoing);
+                    },
+                    Letter::Barred(id) => if connection.seat.leave(&Topic::Conversation(id)) {
+                        yield Ok(Outgoing::Answer(None, Answer::Unsubscribed(vec![Topic::Conversation(id)])));
+                    },
+                    Letter::SignedOut => {
+                        yield Err(Error::Unauthenticated("the session has ended"));
+                        return;
+                    }
+                    Letter::Overflow => {
+                        yield Ok(Outgoing::Answer(None, Answer::Reconnect { after_ms: 0, reason: "slow_reader" }));
+                        return;
+                    }
+                },
+                () = tokio::time::sleep_until(connection.expiry.next) => match connection.remind() {
+                    Some(reminder) => yield Ok(reminder),
+                    None => {
+                        yield Err(Error::Unauthenticated("the access token has expired"));
+                        return;
+                    }
+                },
+                () = stopping.cancelled() => {
+                    let after_ms = rand::random_range(0..RECONNECT_SPREAD_MS);
+                    yield Ok(Outgoing::Answer(None, Answer::Reconnect { after_ms, reason: "shutdown" }));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn new(sessions: Sessions, caller: Caller) -> Self {
+        let seat = sessions.seat(&caller);
+        let expiry = Expiry::of(&sessions, &caller);
+        Self { sessions, seat, caller, shown: HashMap::new(), expiry }
+    }
+
+    fn established(&self, conversation_id: Option<ConversationId>) -> Answer {
+        Answer::Established { connection_id: self.seat.id(), user_id: self.caller.user_id, conversation_id }
+    }
+
+    /// Does what a frame says. Whatever it does to the store runs to its end even when the viewer leaves meanwhile.
+    async fn obey(&mut self, id: String, command: Result<Command>) -> Vec<Outgoing> {
+        let reply_to = Some(id);
+        let done = match command {
+            Err(error) => Err(error),
+            Ok(Command::Ping { ping_id }) => Ok(Answer::Pong { ping_id }),
+            Ok(Command::Heartbeat { client_timestamp }) => Ok(Answer::HeartbeatAck { client_timestamp }),
+            Ok(Command::Subscribe(wanted)) => return self.subscribe(reply_to, wanted).await,
+            Ok(Command::Unsubscribe(wanted)) => Ok(self.unsubscribe(&wanted)),
+            Ok(Command::Send { conversation_id, sending }) => return self.send(reply_to, conversation_id, sending).await,
+            Ok(Command::Stop(message_id)) => self.stop(message_id).await,
+            Ok(Command::Regenerate { message_id, model }) => return self.regenerate(reply_to, message_id, model).await,
+            Ok(Command::Read { conversation_id, seq }) => match self.read(conversation_id, seq).await {
+                Ok(()) => return Vec::new(),
+                Err(error) => Err(error),
+            },
+            Ok(Command::History { conversation_id, before_seq, limit }) => {
+                self.history(conversation_id, before_seq, limit).await
+            }
+            Ok(Command::RefreshAuth { token }) => self.refresh(token).await,
+        };
+        vec![Outgoing::Answer(reply_to, done.unwrap_or_else(Answer::Refused))]
+    }
+
+    async fn send(
+        &mut self,
+        reply_to: Option<String>,
+        named: Option<ConversationId>,
+        sending: Sending,
+    ) -> Vec<Outgoing> {
+        let (messages, caller) = (self.sessions.messages.clone(), self.caller.clone());
+        let conversation_id = match named.or_else(|| self.only_conversation()) {
+            Some(id) => id,
+            None => {
+                let (messages, caller, sending) = (messages.clone(), caller.clone(), sending.clone());
+                let opened = self.sessions.run(async move { messages.open_conversation(&caller, &sending).await });
+                match opened.await {
+                    Ok(id) => id,
+                    Err(error) => return vec![Outgoing::Answer(reply_to, Answer::Refused(error))],
+                }
+            }
+        };
+        // Joined before it is sent: the sender sees its own run from the start.
+        let joined = self.join_quietly(conversation_id).await;
+        match self.sessions.run(async move { messages.send(&caller, conversation_id, sending).await }).await {
+            Ok(sent) => {
+                let accepted = Answer::Sent {
+                    conversation_id,
+                    message_id: sent.message.id,
+                    reply_message_id: sent.reply.map(|reply| reply.id),
+                    seq: sent.message.seq,
+                };
+                joined.into_iter().chain([Outgoing::Answer(reply_to, accepted)]).collect()
+            }
+            // Whoever may not see the conversation has not joined it either: one answer says it all.
+            Err(error) => vec![Outgoing::Answer(reply_to, Answer::Refused(error))],
+        }
+    }
+
+    /// Joins a conversation that a frame speaks of, unless it is joined.
+    async fn join_quietly(&mut self, id: ConversationId) -> Vec<Outgoing> {
+        if self.seat.has_joined(&Topic::Conversation(id)) {
+            return Vec::new();
+        }
+        self.subscribe(None, vec![Wanted::conversation(id)]).await
+    }
+
+    /// The conversation that is joined, when it is one.
+    fn only_conversation(&self) -> Option<ConversationId> {
+        let mut joined = self.seat.topics().filter_map(|topic| match topic {
+            Topic::Conversation(id) => Some(*id),
+            Topic::User(_) | Topic::System | Topic::Event(_) => None,
+        });
+        joined.next().filter(|_| joined.next().is_none())
+    }
+
+    async fn stop(&self, message_id: MessageId) -> Result<Answer> {
+        let (messages, caller) = (self.sessions.messages.clone(), self.caller.clone());
+        let conversation_id = self.sessions.run(async move { messages.ask_to_stop(&caller, message_id).await }).await?;
+        Ok(Answer::Accepted { conversation_id, message_id })
+    }
+
+    async fn regenerate(
+        &mut self,
+        reply_to: Option<String>,
+        message_id: MessageId,
+        model: Option<String>,
+    ) -> Vec<Outgoing> {
+        let (messages, caller) = (self.sessions.messages.clone(), self.caller.clone());
+        match self.sessions.run(async move { messages.regenerate(&caller, message_id, model).await }).await {
+            Ok(reply) => {
+                let conversation_id = reply.conversation_id;
+                let accepted = Answer::Accepted { conversation_id, message_id: reply.id };
+                let mut outgoing = vec![Outgoing::Answer(reply_to, accepted)];
+                outgoing.extend(self.join_quietly(conversation_id).await);
+                outgoing
+            }
+            Err(error) => vec![Outgoing::Answer(reply_to, Answer::Refused(error))],
+        }
+    }
+
+    async fn read(&self, conversation_id: ConversationId, seq: i64) -> Result<()> {
+        let (history, caller) = (self.sessions.history.clone(), self.caller.clone());
+        self.sessions.run(async move { history.mark_read(&caller, conversation_id, seq).await }).await?;
+        Ok(())
+    }
+
+    async fn history(&self, conversation_id: ConversationId, before_seq: Option<i64>, limit: u16) -> Result<Answer> {
+        let (history, caller) = (self.sessions.history.clone(), self.caller.clone());
+        let page = async move { history.before(&caller, conversation_id, before_seq, limit).await };
+        let (messages, has_more) = self.sessions.run(page).await?;
+        Ok(Answer::History { conversation_id, messages, has_more })
+    }
+
+    async fn refresh(&mut self, token: String) -> Result<Answer> {
+        let accounts = self.sessions.accounts.clone();
+        let caller = self.sessions.run(async move { accounts.authenticate(&token).await }).await?;
+        if caller.user_id != self.caller.user_id {
+            return Err(Error::PermissionDenied("the token belongs to another user"));
+        }
+        self.sessions.hub.renew(self.seat.id(), caller.session_id);
+        self.expiry = Expiry::of(&self.sessions, &caller);
+        self.caller = caller;
+        Ok(Answer::AuthRefreshed(self.caller.expires_at))
+    }
+
+    /// Passes an event on, without the bytes of an answer that the viewer has from the log.
+    fn pass(&mut self, event: Arc<Event>) -> Option<Outgoing> {
+        let shown = event.draft.message_id.and_then(|id| self.shown.get_mut(&id).map(|shown| (id, shown)));
+        let Some((id, shown)) = shown else { return Some(Outgoing::Event(event)) };
+        match &event.draft.happening {
+            Happening::Token { content, index } => match splice(shown, content, *index) {
+                Rest::Nothing => None,
+                Rest::Whole | Rest::Gap => Some(Outgoing::Event(event)),
+                Rest::Part(happening) => Some(Outgoing::Draft(Draft { happening, ..event.draft.clone() })),
+            },
+            Happening::End { .. } | Happening::Failed { .. } => {
+                self.shown.remove(&id);
+                Some(Outgoing::Event(event))
+            }
+            _ => Some(Outgoing::Event(event)),
+        }
+    }
+
+    /// The reminder that the credential expires, once; `None` when it has.
+    fn remind(&mut self) -> Option<Outgoing> {
+        let left = self.caller.expires_at.since(self.sessions.clock.now());
+        if self.expiry.is_reminded || left.is_zero() {
+            return None;
+        }
+        self.expiry = Expiry { is_reminded: true, next: Instant::now() + left };
+        Some(Outgoing::Answer(None, Answer::AuthExpiring(self.caller.expires_at)))
+    }
+}
+
+impl Expiry {
+    fn of(sessions: &Sessions, caller: &Caller) -> Self {
+        let left = caller.expires_at.since(sessions.clock.now());
+        Self { is_reminded: false, next: Instant::now() + left.saturating_sub(EXPIRY_NOTICE) }
+    }
+}

@@ -1,0 +1,123 @@
+//! Subscriptions of a connection: from now on, or from a place that the viewer knows.
+
+use super::{
+    command::{Answer, Outgoing, Subscribed, Wanted},
+    connection::Connection,
+    follow,
+};
+use crate::{
+    error::{Error, Result, Violation},
+    model::{
+        conversation::{MemberRole, Membership},
+        event::{Draft, Happening},
+        topic::Topic,
+    },
+};
+
+/// Types of events that may be subscribed to.
+const EVENT_TYPES: [&str; 14] = [
+    "upload.progress",
+    "upload.completed",
+    "upload.error",
+    "upload.cancelled",
+    "review.updated",
+    "review.created",
+    "review.deleted",
+    "system.notification",
+    "system.maintenance",
+    "user.status_changed",
+    "file.processing",
+    "file.ready",
+    "emotion_update",
+    "analysis_update",
+];
+
+impl Connection {
+    /// Joins topics: first the word that they are joined, then what was missed of each, then answers under way. Names
+    /// that are not topics of this viewer's are refused together and leave the others in force.
+    pub(super) async fn subscribe(&mut self, reply_to: Option<String>, wanted: Vec<Wanted>) -> Vec<Outgoing> {
+        let mut joined = Vec::new();
+        let mut missed = Vec::new();
+        let mut refused = Vec::new();
+        for Wanted { name, topic, since } in wanted {
+            let membership = match self.may_see(topic.as_ref()).await {
+                Ok(membership) => membership,
+                Err(Error::NotFound(_)) => {
+                    refused.push(Violation { field: name, description: "no such topic".to_owned() });
+                    continue;
+                }
+                Err(error) => {
+                    missed.push(Outgoing::Answer(reply_to.clone(), Answer::Refused(error)));
+                    continue;
+                }
+            };
+            let Some(topic) = topic else { continue };
+            let opened = self.seat.join(&topic, since).await;
+            missed.extend(opened.missed.into_iter().map(Outgoing::Event));
+            if let Some(membership) = membership
+                && (since.is_none() || opened.gap.is_some())
+            {
+                missed.extend(self.answers_under_way(membership).await);
+            }
+            let gap = opened.gap.map(|gap| gap.as_str());
+            joined.push(Subscribed { topic, offset: opened.position.offset, epoch: opened.position.epoch, gap });
+        }
+        let mut outgoing = Vec::with_capacity(missed.len() + 2);
+        if !joined.is_empty() || refused.is_empty() {
+            outgoing.push(Outgoing::Answer(reply_to.clone(), Answer::Subscribed(joined)));
+        }
+        if !refused.is_empty() {
+            outgoing.push(Outgoing::Answer(reply_to, Answer::Refused(Error::Invalid(refused))));
+        }
+        outgoing.extend(missed);
+        outgoing
+    }
+
+    /// Leaves topics.
+    pub(super) fn unsubscribe(&mut self, wanted: &[Wanted]) -> Answer {
+        let left = wanted.iter().filter_map(|wanted| wanted.topic.clone()).filter(|topic| self.seat.leave(topic));
+        Answer::Unsubscribed(left.collect())
+    }
+
+    /// The viewer's right to see a topic; of a conversation, its membership.
+    async fn may_see(&self, topic: Option<&Topic>) -> Result<Option<Membership>> {
+        match topic {
+            Some(Topic::Conversation(id)) => {
+                let (access, caller, id) = (self.sessions.access.clone(), self.caller.clone(), *id);
+                let find = async move { access.conversation(&caller, id, MemberRole::Viewer).await };
+                self.sessions.run(find).await.map(Some)
+            }
+            Some(Topic::User(id)) if *id == self.caller.user_id => Ok(None),
+            Some(Topic::System) => Ok(None),
+            Some(Topic::Event(name)) if EVENT_TYPES.contains(&name.as_str()) => Ok(None),
+            Some(Topic::User(_) | Topic::Event(_)) | None => Err(Error::NotFound("topic")),
+        }
+    }
+
+    /// Of each run that lasts in a conversation: its start and its text so far.
+    async fn answers_under_way(&mut self, membership: Membership) -> Vec<Outgoing> {
+        let (runs, conversation_id) = (self.sessions.runs.clone(), membership.conversation_id);
+        let running = match self.sessions.run(async move { runs.running(conversation_id).await }).await {
+            Ok(running) => running,
+            Err(error) => return vec![Outgoing::Answer(None, Answer::Refused(error))],
+        };
+        let mut outgoing = Vec::new();
+        for id in running {
+            let read = follow::so_far(&self.sessions.lifecycle, &self.sessions.runs, membership, id).await;
+            let (text, message) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    outgoing.push(Outgoing::Answer(None, Answer::Refused(error)));
+                    continue;
+                }
+            };
+            // Of a run that has ended in between, the end waits in the mailbox.
+            let content = if message.status.is_running() { text } else { message.content.clone() };
+            self.shown.insert(id, content.len() as u64);
+            for happening in [Happening::start_of(&message), Happening::Snapshot { content }] {
+                outgoing.push(Outgoing::Draft(Draft { conversation_id, message_id: Some(id), happening }));
+            }
+        }
+        outgoing
+    }
+}
