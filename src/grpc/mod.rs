@@ -1,7 +1,10 @@
 //! The contract served: a handler reads its caller, parses, calls a rule and converts what comes back.
 
+pub mod chat;
 pub mod edge;
+mod frame;
 mod message;
 mod parse;
 pub(crate) mod raw;
+pub mod session;
 pub(crate) mod status;

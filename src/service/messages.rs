@@ -47,7 +47,7 @@ pub struct Sent {
 }
 
 /// Sends messages. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Messages {
     access: Access,
     store: Store,

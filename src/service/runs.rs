@@ -49,10 +49,9 @@ pub struct Limits {
 }
 
 /// Makes answers. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Runs(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     store: Store,
     bus: Bus,

@@ -75,10 +75,10 @@ pub fn follow(
             }
             loop {
                 let letter = tokio::select! {
-                    letter = seat.next() => letter,
-                    () = lifecycle.stopped().cancelled() => Err(shutting_down())?,
+                    letter = seat.next() => Ok(letter),
+                    () = lifecycle.stopped().cancelled() => Err(shutting_down()),
                 };
-                let event = match letter {
+                let event = match letter? {
                     Letter::Event(event) if event.draft.message_id == Some(message_id) => event,
                     Letter::Event(_) => continue,
                     Letter::Barred(id) if id == conversation_id => Err(Error::NotFound("message"))?,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The parts that connections are made of. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sessions {
     /// Who wants which topics.
     pub hub: Hub,

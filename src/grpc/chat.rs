@@ -1,0 +1,167 @@
+//! ChatService: sending, streaming, resuming and stopping answers.
+
+use std::{pin::Pin, time::Duration};
+
+use futures_util::{Stream, StreamExt as _, future};
+use tonic::{Request, Response, Status};
+
+use super::{edge::Called as _, frame, parse};
+use crate::{
+    error::{Error, Result},
+    llm::Models,
+    model::{
+        caller::Caller,
+        conversation::MemberRole,
+        ids::{ConversationId, MessageId},
+    },
+    proto::{self, chat_service_server::ChatService},
+    service::messages::Sending,
+    session::{
+        follow::{self, Following},
+        sessions::Sessions,
+    },
+};
+
+/// How long SendMessage waits for the answer at most, when it is asked to.
+const WAIT: Duration = Duration::from_secs(120);
+
+/// Serves chat.
+#[derive(Clone)]
+pub struct ChatApi {
+    sessions: Sessions,
+    models: Models,
+}
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl ChatApi {
+    /// Serves chat with these models.
+    pub fn new(sessions: Sessions, models: Models) -> Self {
+        Self { sessions, models }
+    }
+
+    /// The events of one answer, from a byte on.
+    async fn follow(
+        &self,
+        caller: &Caller,
+        message_id: MessageId,
+        after: u64,
+        is_new: bool,
+    ) -> Result<impl Stream<Item = Result<proto::ChatEvent, Status>> + Send + use<>> {
+        let membership = self.sessions.access.message(caller, message_id, MemberRole::Viewer).await?;
+        let following = Following { membership, message_id, after, is_new };
+        let seat = self.sessions.seat(caller);
+        let steps = follow::follow(seat, self.sessions.runs.clone(), self.sessions.lifecycle.clone(), following);
+        Ok(steps.filter_map(|step| {
+            future::ready(match step {
+                Ok((offset, draft)) => frame::chat_event(offset, draft).map(Ok),
+                Err(error) => Some(Err(error.into())),
+            })
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl ChatService for ChatApi {
+    async fn send_message(
+        &self,
+        request: Request<proto::SendMessageRequest>,
+    ) -> Result<Response<proto::SendMessageResponse>, Status> {
+        let caller = request.caller()?;
+        let request = request.into_inner();
+        let conversation_id = parse::id("conversation_id", &request.conversation_id)?;
+        let sending = Sending {
+            content: request.content,
+            client_message_id: request.client_message_id,
+            reply: request.reply.unwrap_or(true),
+            model: request.model,
+        };
+        let messages = &self.sessions.messages;
+        let mut sent = messages.send(&caller, conversation_id, sending).await?;
+        if let (true, Some(reply)) = (request.wait, &sent.reply) {
+            sent.reply = Some(messages.ended(&caller, reply.id, WAIT).await?);
+        }
+        let (message, reply) = (Some(sent.message.into()), sent.reply.map(Into::into));
+        Ok(Response::new(proto::SendMessageResponse { message, reply }))
+    }
+
+    type StreamChatStream = Responses<proto::StreamChatResponse>;
+
+    async fn stream_chat(
+        &self,
+        request: Request<proto::StreamChatRequest>,
+    ) -> Result<Response<Self::StreamChatStream>, Status> {
+        let caller = request.caller()?;
+        let request = request.into_inner();
+        let named: Option<ConversationId> = parse::optional_id("conversation_id", request.conversation_id.as_deref())?;
+        let sending = Sending {
+            content: request.message,
+            client_message_id: request.client_message_id,
+            reply: true,
+            model: request.model,
+        };
+        let messages = &self.sessions.messages;
+        let conversation_id = match named {
+            Some(id) => id,
+            None => messages.open_conversation(&caller, &sending).await?,
+        };
+        let sent = messages.send(&caller, conversation_id, sending).await?;
+        let reply = sent.reply.ok_or(Error::FailedPrecondition("this message was sent before without an answer"))?;
+        let events = self.follow(&caller, reply.id, 0, true).await?;
+        let responses = events.map(|event| Ok(proto::StreamChatResponse { event: Some(event?) }));
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    type ResumeChatStream = Responses<proto::ResumeChatResponse>;
+
+    async fn resume_chat(
+        &self,
+        request: Request<proto::ResumeChatRequest>,
+    ) -> Result<Response<Self::ResumeChatStream>, Status> {
+        let caller = request.caller()?;
+        let request = request.into_inner();
+        let message_id = parse::id("message_id", &request.message_id)?;
+        let after = u64::try_from(request.after).map_err(|_| Error::invalid("after", "must not be negative"))?;
+        let events = self.follow(&caller, message_id, after, false).await?;
+        let responses = events.map(|event| Ok(proto::ResumeChatResponse { event: Some(event?) }));
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn stop_run(
+        &self,
+        request: Request<proto::StopRunRequest>,
+    ) -> Result<Response<proto::StopRunResponse>, Status> {
+        let caller = request.caller()?;
+        let request = request.into_inner();
+        let conversation_id = parse::id("conversation_id", &request.conversation_id)?;
+        let message_id = parse::id("message_id", &request.message_id)?;
+        let message = self.sessions.messages.stop(&caller, conversation_id, message_id).await?;
+        Ok(Response::new(proto::StopRunResponse { message: Some(message.into()) }))
+    }
+
+    async fn regenerate_message(
+        &self,
+        request: Request<proto::RegenerateMessageRequest>,
+    ) -> Result<Response<proto::RegenerateMessageResponse>, Status> {
+        let caller = request.caller()?;
+        let request = request.into_inner();
+        let conversation_id = parse::id("conversation_id", &request.conversation_id)?;
+        let message_id = parse::id("message_id", &request.message_id)?;
+        self.sessions.access.conversation(&caller, conversation_id, MemberRole::Member).await?;
+        let message = self.sessions.messages.regenerate(&caller, message_id, request.model).await?;
+        Ok(Response::new(proto::RegenerateMessageResponse { message: Some(message.into()) }))
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<proto::ListModelsRequest>,
+    ) -> Result<Response<proto::ListModelsResponse>, Status> {
+        let default = self.models.default_model();
+        let listed = self.models.list().into_iter();
+        let mut models: Vec<proto::Model> = listed
+            .map(|model| proto::Model { is_default: model.id == default, id: model.id, provider: model.provider })
+            .collect();
+        models.sort_by_key(|model| !model.is_default);
+        Ok(Response::new(proto::ListModelsResponse { models }))
+    }
+}

@@ -1,0 +1,153 @@
+//! SessionService: live sessions.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, future};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{edge::Called as _, frame, parse};
+use crate::{
+    error::{Error, Result},
+    model::{
+        ids::ConversationId,
+        page,
+        topic::{Epoch, Topic},
+    },
+    proto::{self, client_frame::Payload, raw::session_service_server::SessionService},
+    service::messages::Sending,
+    session::{
+        command::{Command, Wanted},
+        connection::{self, Frame},
+        sessions::Sessions,
+    },
+};
+
+/// Where a caller may name the conversation to join on connecting.
+const SESSION_ID: &str = "colloquy-session-id";
+/// Topics in one frame at most.
+const MAX_TOPICS: usize = 100;
+/// Characters of an id that the viewer makes up.
+const MAX_ID: usize = 128;
+
+/// Serves live sessions.
+#[derive(Clone)]
+pub struct SessionApi {
+    sessions: Sessions,
+}
+
+impl SessionApi {
+    /// Serves sessions made of these parts.
+    pub fn new(sessions: Sessions) -> Self {
+        Self { sessions }
+    }
+}
+
+#[tonic::async_trait]
+impl SessionService for SessionApi {
+    type ConnectStream = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<proto::ConnectRequest>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let caller = request.caller()?;
+        let named = request.metadata().get(SESSION_ID).and_then(|value| value.to_str().ok());
+        let named: Option<ConversationId> = parse::optional_id("session_id", named)?;
+        let clock = self.sessions.clock;
+        let outgoing = connection::connect(self.sessions.clone(), caller, named, frames(request.into_inner()));
+        let encoded = outgoing.map(move |outgoing| match outgoing {
+            Ok(outgoing) => Ok(frame::encode(outgoing, clock)),
+            Err(error) => Err(error.into()),
+        });
+        Ok(Response::new(Box::pin(encoded)))
+    }
+}
+
+/// The viewer's frames; a stream that breaks ends them.
+fn frames(requests: Streaming<proto::ConnectRequest>) -> impl Stream<Item = Frame> + Send {
+    requests.take_while(|request| future::ready(request.is_ok())).filter_map(|request| {
+        let frame = request.ok().and_then(|request| request.frame);
+        future::ready(frame.map(|frame| (frame.id.clone(), command(frame))))
+    })
+}
+
+fn command(frame: proto::ClientFrame) -> Result<Command> {
+    if frame.id.chars().count() > MAX_ID {
+        return Err(Error::invalid("id", format!("must have at most {MAX_ID} characters")));
+    }
+    match frame.payload.ok_or_else(|| Error::invalid("payload", "the frame says nothing"))? {
+        Payload::Ping(ping) => Ok(Command::Ping { ping_id: short("pingId", ping.ping_id)? }),
+        Payload::Heartbeat(heartbeat) => {
+            Ok(Command::Heartbeat { client_timestamp: short("client_timestamp", heartbeat.client_timestamp)? })
+        }
+        Payload::Subscribe(subscribe) => wanted(subscribe.events, subscribe.topics).map(Command::Subscribe),
+        Payload::Unsubscribe(unsubscribe) => wanted(unsubscribe.events, unsubscribe.topics).map(Command::Unsubscribe),
+        Payload::JoinSession(join) => Ok(Command::Subscribe(vec![conversation(&join.session_id)?])),
+        Payload::LeaveSession(leave) => Ok(Command::Unsubscribe(vec![conversation(&leave.session_id)?])),
+        Payload::Message(post) => Ok(Command::Send {
+            conversation_id: parse::optional_id("conversation_id", post.conversation_id.as_deref())?,
+            sending: Sending {
+                content: post.content,
+                client_message_id: post.client_message_id,
+                reply: post.reply.unwrap_or(true),
+                model: post.model,
+            },
+        }),
+        Payload::Stop(stop) => Ok(Command::Stop(parse::id("message_id", &stop.message_id)?)),
+        Payload::Regenerate(regenerate) => Ok(Command::Regenerate {
+            message_id: parse::id("message_id", &regenerate.message_id)?,
+            model: regenerate.model,
+        }),
+        Payload::Read(read) => {
+            Ok(Command::Read { conversation_id: parse::id("conversation_id", &read.conversation_id)?, seq: read.seq })
+        }
+        Payload::History(history) => Ok(Command::History {
+            conversation_id: parse::id("conversation_id", &history.conversation_id)?,
+            before_seq: history.before_seq,
+            limit: history.limit.map_or(Ok(page::DEFAULT_SIZE), limit)?,
+        }),
+        Payload::AuthRefresh(refresh) => Ok(Command::RefreshAuth { token: refresh.token }),
+    }
+}
+
+fn conversation(id: &str) -> Result<Wanted> {
+    Ok(Wanted::conversation(parse::id("session_id", id)?))
+}
+
+fn wanted(events: Vec<String>, topics: Vec<proto::TopicPosition>) -> Result<Vec<Wanted>> {
+    if events.len() + topics.len() > MAX_TOPICS {
+        return Err(Error::invalid("topics", format!("must be at most {MAX_TOPICS}, events included")));
+    }
+    let events = events.into_iter().map(|name| Ok(Wanted { topic: Some(Topic::Event(name.clone())), name, since: None }));
+    let topics = topics.into_iter().enumerate().map(|(at, position)| {
+        let since = since(at, position.offset, position.epoch.as_deref())?;
+        Ok(Wanted { topic: position.topic.parse().ok(), name: position.topic, since })
+    });
+    events.chain(topics).collect()
+}
+
+fn since(at: usize, offset: Option<i64>, epoch: Option<&str>) -> Result<Option<(Option<Epoch>, u64)>> {
+    let Some(offset) = offset else { return Ok(None) };
+    let offset =
+        u64::try_from(offset).map_err(|_| Error::invalid(format!("topics[{at}].offset"), "must not be negative"))?;
+    let epoch = epoch.map(str::parse).transpose();
+    let epoch = epoch.map_err(|_| Error::invalid(format!("topics[{at}].epoch"), "is not an epoch of this server"))?;
+    Ok(Some((epoch, offset)))
+}
+
+fn short(field: &'static str, text: Option<String>) -> Result<Option<String>> {
+    match text {
+        Some(text) if text.chars().count() > MAX_ID => {
+            Err(Error::invalid(field, format!("must have at most {MAX_ID} characters")))
+        }
+        text => Ok(text),
+    }
+}
+
+fn limit(limit: i32) -> Result<u16> {
+    u16::try_from(limit)
+        .ok()
+        .filter(|limit| (1..=page::MAX_SIZE).contains(limit))
+        .ok_or_else(|| Error::invalid("limit", format!("must be 1 to {}", page::MAX_SIZE)))
+}
