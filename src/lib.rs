@@ -20,6 +20,7 @@ pub mod config;
 pub mod error;
 pub mod grpc;
 pub mod lifecycle;
+pub mod live;
 pub mod model;
 pub mod proto;
 pub mod service;

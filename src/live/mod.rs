@@ -1,0 +1,4 @@
+//! What may be lost: events in flight, tickets, limits. In this process's memory.
+
+pub mod throttle;
+pub mod ticket;
