@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use crate::model::key::SigningAlgorithm;
+
 /// A setting that is wrong: its name, its value and what would be right.
 #[derive(Debug, thiserror::Error)]
 #[error("setting {name} = {value:?}: {wanted}")]
@@ -53,6 +55,7 @@ values! {
     usize: "a whole number",
     i64: "a whole number",
     bool: "true or false",
+    SigningAlgorithm: "one of EdDSA RS256 HS256",
 }
 
 impl Value for Duration {
@@ -116,18 +119,6 @@ choices! {
         Store = "store",
         /// It is refused.
         Reject = "reject",
-    }
-}
-
-choices! {
-    /// How access tokens are signed (RFC 7518, RFC 8037).
-    SigningAlgorithm {
-        /// Ed25519.
-        EdDsa = "EdDSA",
-        /// RSA with SHA-256.
-        Rs256 = "RS256",
-        /// HMAC with SHA-256; there are no public keys then.
-        Hs256 = "HS256",
     }
 }
 
@@ -252,10 +243,20 @@ settings! {
     shutdown_grace: Duration = "30";
     /// The key by which a bridge in another process shows that client addresses it reports are to be believed.
     bridge_key: Option<Secret> = "";
-    /// Web origins that browsers may call from, besides the bridge's own; `*` for any.
-    allowed_origins: Vec<String> = "";
+    /// Web origins whose pages may call; `*` for all: a call is authorised by its bearer token alone.
+    allowed_origins: Vec<String> = "*";
     /// How long the `echo` model waits between words, in seconds.
     echo_interval: Duration = "0.02";
+    /// How long the connection to a provider may take, in seconds.
+    provider_connect_timeout: Duration = "5";
+    /// How long a provider may take to its first word, in seconds.
+    provider_first_piece_timeout: Duration = "60";
+    /// How long a provider may be silent between two words, in seconds.
+    provider_silence_timeout: Duration = "30";
+    /// How long a provider's whole answer may take, in seconds.
+    provider_total_timeout: Duration = "600";
+    /// Further tries of a provider that failed before its first word.
+    provider_retries: u32 = "2";
     /// The key of Anthropic's API.
     anthropic_api_key: Option<Secret> = "" or "ANTHROPIC_API_KEY";
     /// Another address of Anthropic's API.

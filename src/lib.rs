@@ -16,6 +16,7 @@
 //! - [`telemetry`]: logs and metrics
 //! - [`cli`]: the commands
 
+pub mod app;
 pub mod config;
 pub mod error;
 pub mod grpc;

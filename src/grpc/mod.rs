@@ -1,5 +1,6 @@
 //! The contract served: a handler reads its caller, parses, calls a rule and converts what comes back.
 
+pub mod auth;
 pub mod chat;
 pub mod edge;
 mod frame;
@@ -8,3 +9,4 @@ mod parse;
 pub(crate) mod raw;
 pub mod session;
 pub(crate) mod status;
+pub mod user;

@@ -1,4 +1,6 @@
-//! What may be lost: events in flight, tickets, limits. In this process's memory.
+//! What may be lost: events in flight, signals, tickets, limits. In this process's memory.
 
 pub mod bus;
 pub mod signal;
+pub mod throttle;
+pub mod ticket;

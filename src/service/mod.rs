@@ -3,8 +3,12 @@
 pub mod access;
 pub mod accounts;
 pub mod history;
+pub mod identity;
 pub mod messages;
+pub mod passwords;
 mod prompt;
 mod run;
 mod run_log;
 pub mod runs;
+pub mod tokens;
+pub mod users;

@@ -1,0 +1,289 @@
+//! The composition root: builds a core from its settings and serves it on listeners that are handed in.
+
+mod providers;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_web::GrpcWebLayer;
+use tower::Layer as _;
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::{
+    config::Settings,
+    grpc::{
+        auth::AuthApi,
+        chat::ChatApi,
+        edge::{Edge, EdgeLayer},
+        session::SessionApi,
+        user::UserApi,
+    },
+    lifecycle::Lifecycle,
+    live::{
+        bus::Bus,
+        signal::Signals,
+        throttle::{Throttle, ThrottleLimits},
+        ticket::Tickets,
+    },
+    llm::Models,
+    model::{clock::Clock, user::NewUser},
+    proto::{
+        self, auth_service_server::AuthServiceServer, chat_service_server::ChatServiceServer,
+        raw::session_service_server::SessionServiceServer,
+        user_service_server::UserServiceServer,
+    },
+    service::{
+        access::Access,
+        accounts::{Accounts, Parts},
+        history::History,
+        identity::Identities,
+        messages::Messages,
+        passwords::Passwords,
+        runs::{Limits, Runs},
+        tokens::{TokenPolicy, Tokens},
+        users::Users,
+    },
+    session::{hub::Hub, sessions::Sessions},
+    store::Store,
+};
+
+/// How often the parts are asked whether they answer.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+/// How often what is too old is dropped from memory.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often an idle connection of gRPC is asked whether it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// A core, built and not yet served.
+pub struct App {
+    lifecycle: Lifecycle,
+    routes: Routes,
+    edge: EdgeLayer,
+    health: HealthReporter,
+    store: Store,
+    bus: Bus,
+    runs: Runs,
+    hub: Hub,
+    signals: Signals,
+    /// Held for as long as the core lives: two processes on one SQLite file would end each other's runs.
+    _lock: File,
+}
+
+impl App {
+    /// Builds a core: opens the store, ends what a process before left behind, makes the first admin. Callers that show
+    /// `bridge_key` are believed the client addresses that they report.
+    ///
+    /// # Errors
+    /// When the data folder is in use or cannot be written, the database cannot be opened, or a provider's settings are
+    /// wrong.
+    pub async fn build(settings: &Settings, bridge_key: &str, lifecycle: Lifecycle) -> anyhow::Result<Self> {
+        let clock = Clock::shifted(settings.clock_ahead_micros);
+        let models = Models::new(providers::settings(settings))?;
+        let lock = lock_folder(&settings.data_dir)?;
+        let store = Store::open_sqlite(&database_file(settings)?).await?;
+
+        let hub = Hub::default();
+        let signals = Signals::default();
+        let deliver = hub.clone();
+        let bus = Bus::in_memory(clock, Box::new(move |event| deliver.deliver(event)));
+
+        let identities = Identities::new(store.clone(), clock, signals.clone());
+        let passwords = Passwords::new();
+        let throttle = Throttle::new(clock, throttle_limits(settings));
+        let accounts = Accounts::new(Parts {
+            store: store.clone(),
+            clock,
+            tokens: Tokens::open(store.clone(), clock, token_policy(settings)).await?,
+            passwords: passwords.clone(),
+            tickets: Tickets::new(clock, settings.ticket_ttl),
+            throttle: throttle.clone(),
+            identities: identities.clone(),
+            registration: settings.registration,
+            session_ttl: settings.refresh_token_ttl,
+        });
+        let users = Users::new(store.clone(), clock, passwords, throttle, identities);
+
+        let access = Access::new(store.clone());
+        let limits = Limits {
+            context_tokens: settings.context_token_budget,
+            output_tokens: settings.max_output_tokens,
+            lease: settings.run_lease,
+        };
+        let runs = Runs::new(store.clone(), bus.clone(), models.clone(), clock, lifecycle.clone(), limits);
+        let messages = Messages::new(
+            access.clone(),
+            store.clone(),
+            bus.clone(),
+            models.clone(),
+            runs.clone(),
+            clock,
+            settings.max_message_bytes,
+        );
+        let history = History {};
+        let sessions = Sessions {
+            hub: hub.clone(),
+            bus: bus.clone(),
+            access,
+            accounts: accounts.clone(),
+            messages,
+            history,
+            runs: runs.clone(),
+            clock,
+            lifecycle: lifecycle.clone(),
+        };
+
+        if let Some(admin) = first_admin(settings)? {
+            accounts.ensure_admin(admin).await?;
+        }
+        // The folder is this process's alone: whoever held a lease before is dead.
+        store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
+        runs.end_orphans().await?;
+
+        let edge =
+            EdgeLayer::new(accounts.clone(), lifecycle.clone(), bridge_key.to_owned(), settings.request_timeout)?;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let (reflection, old_reflection) = reflection()?;
+        let routes = Routes::new(AuthServiceServer::new(AuthApi::new(accounts)))
+            .add_service(UserServiceServer::new(UserApi::new(users)))
+            .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models)))
+            .add_service(SessionServiceServer::new(SessionApi::new(sessions)))
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(old_reflection)
+            .prepare();
+        Ok(Self { lifecycle, routes, edge, health, store, bus, runs, hub, signals, _lock: lock })
+    }
+
+    /// The services behind the edge, to be called in this process.
+    pub fn service(&self) -> Edge<Routes> {
+        self.edge.layer(self.routes.clone())
+    }
+
+    /// Starts the background tasks and serves gRPC and gRPC-Web until shutdown begins; calls under way go on.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
+        self.lifecycle.spawn(self.runs.clone().keep_leases());
+        self.lifecycle.spawn(sweep(self.bus.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn(pass_signals(self.signals.clone(), self.hub.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn(tell_health(self.health, self.store.clone(), self.lifecycle.clone()));
+        let stopping = self.lifecycle.stopping().clone();
+        let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
+        Server::builder()
+            .accept_http1(true)
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .layer(cors)
+            .layer(GrpcWebLayer::new())
+            .layer(self.edge)
+            .add_routes(self.routes)
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                stopping.cancelled_owned(),
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+fn throttle_limits(settings: &Settings) -> ThrottleLimits {
+    ThrottleLimits {
+        per_account: settings.sign_in_failures_per_account,
+        per_address: settings.sign_in_failures_per_address,
+        window: settings.sign_in_window,
+    }
+}
+
+fn token_policy(settings: &Settings) -> TokenPolicy {
+    TokenPolicy {
+        algorithm: settings.jwt_algorithm,
+        issuer: settings.jwt_issuer.clone(),
+        token_ttl: settings.access_token_ttl,
+        key_ttl: settings.signing_key_ttl,
+    }
+}
+
+fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>> {
+    match (&settings.admin_username, &settings.admin_email, &settings.admin_password) {
+        (None, None, None) => Ok(None),
+        (Some(username), Some(email), Some(password)) => Ok(Some(NewUser {
+            username: username.clone(),
+            email: email.clone(),
+            password: password.reveal().to_owned(),
+        })),
+        _ => bail!("settings admin_username, admin_email and admin_password go together: set all three or none"),
+    }
+}
+
+fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
+    match settings.database_url.as_deref() {
+        None => Ok(settings.data_dir.join("colloquy.db")),
+        Some(url) => match url.strip_prefix("sqlite:") {
+            Some(path) => Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path))),
+            None => bail!("setting database_url: must begin with sqlite:"),
+        },
+    }
+}
+
+fn lock_folder(folder: &Path) -> anyhow::Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    file.try_lock().with_context(|| format!("another process uses the data folder {}", folder.display()))?;
+    Ok(file)
+}
+
+fn reflection() -> anyhow::Result<(
+    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
+    tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection>,
+)> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok((builder().build_v1()?, builder().build_v1alpha()?))
+}
+
+async fn sweep(bus: Bus, lifecycle: Lifecycle) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    while lifecycle.stopping().run_until_cancelled(ticks.tick()).await.is_some() {
+        bus.sweep();
+    }
+}
+
+async fn pass_signals(signals: Signals, hub: Hub, lifecycle: Lifecycle) {
+    let mut heard = signals.listen();
+    while let Some(signal) = lifecycle.stopped().run_until_cancelled(heard.recv()).await {
+        match signal {
+            Ok(signal) => hub.signal(signal),
+            Err(error) => tracing::error!(%error, "signals were missed"),
+        }
+    }
+}
+
+/// Tells the truth about the parts: not serving until they answered, and again from the soft stop on.
+async fn tell_health(health: HealthReporter, store: Store, lifecycle: Lifecycle) {
+    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
+    while lifecycle.stopping().run_until_cancelled(ticks.tick()).await.is_some() {
+        let status = match store.ping().await {
+            Ok(()) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
+        };
+        health.set_service_status("store", status).await;
+        health.set_service_status("live", ServingStatus::Serving).await;
+        health.set_service_status("", status).await;
+    }
+    health.set_service_status("", ServingStatus::NotServing).await;
+}
