@@ -17,6 +17,7 @@
 //! - [`cli`]: the commands
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod grpc;

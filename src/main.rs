@@ -1,1 +1,8 @@
-fn main() {}
+//! The `colloquy` program.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    colloquy::cli::run(std::env::args_os()).await
+}

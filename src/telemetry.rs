@@ -7,25 +7,26 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 
 use crate::config::{LogFormat, Settings};
 
-/// Sends logs to standard error. An unknown level falls back to `info` and says so.
-pub fn start_logs(settings: &Settings) {
-    let parsed = EnvFilter::try_new(&settings.log_level);
+/// Sends logs to standard error; without settings, as they are without any. An unknown level falls back to `info` and
+/// says so.
+pub fn start_logs(settings: Option<&Settings>) {
+    let level = settings.map_or("info", |settings| &settings.log_level);
+    let parsed = EnvFilter::try_new(level);
     let fault = parsed.as_ref().err().map(ToString::to_string);
     let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
     let on_terminal = std::io::stderr().is_terminal();
-    let format = settings.log_format.unwrap_or(if on_terminal { LogFormat::Pretty } else { LogFormat::Json });
+    let usual = if on_terminal { LogFormat::Pretty } else { LogFormat::Json };
     let registry = tracing_subscriber::registry().with(filter);
-    let started = match format {
-        LogFormat::Pretty => registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(on_terminal)).try_init(),
-        LogFormat::Json => {
-            registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
-        }
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let started = match settings.and_then(|settings| settings.log_format).unwrap_or(usual) {
+        LogFormat::Pretty => registry.with(layer.with_ansi(on_terminal)).try_init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
     if started.is_err() {
         tracing::debug!("logs were started before");
     }
     if let Some(fault) = fault {
-        tracing::warn!(log.level = settings.log_level, error = fault, "unknown log level, falling back to info");
+        tracing::warn!(log.level = level, error = fault, "unknown log level, falling back to info");
     }
 }
 

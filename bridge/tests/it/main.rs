@@ -1,0 +1,10 @@
+//! The bridge alone, against a core that the tests play themselves.
+
+mod core;
+mod harness;
+mod pages;
+mod remote;
+mod rest;
+mod shutdown;
+mod sse;
+mod ws;

@@ -1,0 +1,67 @@
+//! `colloquy bridge`: HTTP and WebSockets alone, in front of cores elsewhere.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use colloquy_bridge::{AllowedOrigins, RenderMetrics};
+use http::{HeaderValue, Uri};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::serve::{self, Addresses};
+use crate::{config::Settings, lifecycle::Lifecycle, telemetry};
+
+/// Serves until a signal asks the process to end.
+pub(super) async fn run(
+    settings: &Settings,
+    cores: &[Uri],
+    ready_file: Option<&Path>,
+    lifecycle: Lifecycle,
+) -> anyhow::Result<()> {
+    let metrics = telemetry::start_metrics()?;
+    let addresses = start(settings, cores, Some(metrics), &lifecycle).await?;
+    serve::until_signal(addresses, ready_file, settings, &lifecycle).await
+}
+
+/// Starts a bridge and returns once it answers; it ends with the lifecycle.
+///
+/// # Errors
+/// When the address is taken or no core is named.
+pub async fn start(
+    settings: &Settings,
+    cores: &[Uri],
+    metrics: Option<PrometheusHandle>,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Addresses> {
+    let listener = serve::listen(settings.http_addr).await?;
+    let addresses = Addresses { grpc: None, http: Some(listener.local_addr()?) };
+    let upstream = colloquy_bridge::remote(cores)?;
+    let bridge = self::settings(settings, &serve::bridge_key(settings), metrics)?;
+    let stopping = lifecycle.stopping().clone();
+    let server = async move { Ok(colloquy_bridge::serve(listener, upstream, bridge, stopping).await?) };
+    serve::supervise(lifecycle, "HTTP", server);
+    Ok(addresses)
+}
+
+/// The bridge's own settings.
+pub(super) fn settings(
+    settings: &Settings,
+    key: &str,
+    metrics: Option<PrometheusHandle>,
+) -> anyhow::Result<colloquy_bridge::Settings> {
+    let allowed_origins = if settings.allowed_origins.iter().any(|origin| origin == "*") {
+        AllowedOrigins::Any
+    } else {
+        let origins = settings.allowed_origins.iter().map(|origin| HeaderValue::from_str(origin));
+        AllowedOrigins::Only(origins.collect::<Result<_, _>>().context("setting allowed_origins: must be origins")?)
+    };
+    Ok(colloquy_bridge::Settings {
+        max_frame_bytes: settings.max_frame_bytes,
+        request_deadline: settings.request_timeout,
+        ping_interval: settings.heartbeat_interval,
+        silence_limit: settings.connection_timeout,
+        bridge_key: Some(HeaderValue::from_str(key).context("setting bridge_key: must be visible ASCII")?),
+        allowed_origins,
+        metrics: metrics.map(|handle| Arc::new(move || handle.render()) as RenderMetrics),
+        ..colloquy_bridge::Settings::default()
+    })
+}
