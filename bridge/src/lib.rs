@@ -1,1 +1,43 @@
-//! The gateway: REST, Server-Sent Events and WebSocket over the contract.
+//! The gateway of Colloquy: a gRPC client that serves the contract to browsers as REST, Server-Sent Events and WebSocket.
+//!
+//! It knows the contract's descriptors and a core, and has no message types: what an RPC takes and returns, where it is
+//! served and how it is documented is read from `proto/` alone. A request passes [`serve()`] → `edge` → `rest`, `ws` or
+//! `health` → `client` → the core.
+//!
+//! - `config` — what the bridge can be told.
+//! - [`upstream`](Upstream) — the way to the core, remote or in the same process.
+//! - `serve` — the listener and the layers; `connections` — those accepted; `routes` — the filters.
+//! - `edge` — what is true of every request; `visitor` — who sent it.
+//! - `schema` — the contract's RPCs as routes; `route` — path templates; `variant` — frames and events by their type.
+//! - `rest` — unary RPCs; `input` — their requests; `sse` — streaming RPCs.
+//! - `ws` — sockets and their frames.
+//! - `health`, `openapi`, `page` — pages about the service.
+//! - `refusal` — what the bridge refuses itself; `problem` — errors over HTTP.
+//! - [`transcode`] — protobuf ↔ JSON by tables; `record` — single fields of encoded messages.
+//! - `client`, `codec` — calls of the core on encoded messages.
+
+mod client;
+mod codec;
+mod config;
+mod connections;
+mod edge;
+mod health;
+mod input;
+mod problem;
+mod record;
+mod refusal;
+mod rest;
+mod route;
+mod routes;
+mod schema;
+mod serve;
+mod sse;
+pub mod transcode;
+mod upstream;
+mod variant;
+mod visitor;
+mod ws;
+
+pub use config::{AllowedOrigins, MAX_FRAME_CAP, RenderMetrics, Settings};
+pub use serve::serve;
+pub use upstream::{NoAddress, Upstream, local, remote};

@@ -1,0 +1,86 @@
+//! Serving: the rooms, the layers around them, and the listener.
+
+use std::{io, sync::Arc, time::Duration};
+
+use http::header;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{ServiceBuilder, layer::layer_fn};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::CompressionLayer,
+    cors::{Any, CorsLayer},
+};
+
+use crate::{
+    client::Client,
+    config::{AllowedOrigins, Settings},
+    connections::Connections,
+    edge::{self, Edge},
+    health::Health,
+    rest::Rest,
+    routes,
+    schema::Schema,
+    upstream::Upstream,
+    visitor::REQUEST_ID,
+    ws::Sockets,
+};
+
+/// How long to wait when no connection can be accepted, as a rule for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves HTTP on `listener` until `shutdown`, and returns when the last request and the last socket have ended.
+///
+/// From `shutdown` on event streams end at once; requests and sockets have [`Settings::shutdown_grace`] to end in their own
+/// way.
+pub async fn serve(
+    listener: TcpListener,
+    upstream: Upstream,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let schema = Arc::new(Schema::load().map_err(io::Error::other)?);
+    let client = Client::new(upstream, &settings);
+    let tracker = TaskTracker::new();
+    let sockets = Sockets::new(&schema, client.clone(), &settings, tracker.clone(), shutdown.clone())
+        .map_err(io::Error::other)?;
+    let health = Health::new(client.clone(), sockets.clone(), &settings);
+    let rest = Rest::new(schema, client, &settings, shutdown.clone());
+
+    // Compression sees what the edge has written; a preflight has an id too, and a panic is a problem like any other.
+    let service = ServiceBuilder::new()
+        .layer(CompressionLayer::new())
+        .layer(layer_fn(|inner| Edge::new(inner, settings.trust_forwarded_for)))
+        .layer(cors(&settings.allowed_origins))
+        .layer(CatchPanicLayer::custom(edge::panicked))
+        .service(warp::service(routes::all(sockets, health, rest)));
+
+    let connections = Connections::new(&settings, shutdown.clone());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => connections.serve(stream, peer, service.clone()),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.finish(&tracker, settings.shutdown_grace).await;
+    Ok(())
+}
+
+fn cors(allowed: &AllowedOrigins) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods(Any)
+        .allow_headers(Any)
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER]);
+    match allowed {
+        AllowedOrigins::Any => layer.allow_origin(Any),
+        AllowedOrigins::Only(origins) => layer.allow_origin(origins.clone()),
+    }
+}

@@ -1,0 +1,185 @@
+//! How a socket ends: what the client is told, and the close code that says whether to come back.
+
+use tokio_tungstenite::tungstenite::{
+    Error,
+    error::ProtocolError,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::fault::Fault;
+use crate::refusal::{Reason, Refusal, reason_of};
+
+const CONNECTION_LIMIT_EXCEEDED: &str = "CONNECTION_LIMIT_EXCEEDED";
+/// The metadata of that reason that says whose limit it is, and its value for the node's.
+const LIMIT: (&str, &str) = ("limit", "node");
+
+/// The last words of a socket.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Farewell {
+    /// An error frame that comes before the close.
+    pub(crate) fault: Option<Fault>,
+    /// What the client should do.
+    pub(crate) code: Close,
+}
+
+/// Close codes. 3000 to 3499 mean "come back", 3500 to 3999 "do not".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// 1000: the session has ended.
+    Normal,
+    /// 1001: the server stops.
+    GoingAway,
+    /// 1002: the client broke the WebSocket protocol.
+    Protocol,
+    /// 1007: a text was not UTF-8.
+    InvalidText,
+    /// 1008: the credential is no good, or the client sent rubbish time and again.
+    Policy,
+    /// 1009: a message was larger than is read at all.
+    TooLarge,
+    /// 3000: the core said `reconnect`.
+    Reconnect,
+    /// 3001: the core is lost or failed.
+    Unavailable,
+    /// 3002: the client was silent for too long.
+    Silence,
+    /// 3500: the session was refused for good.
+    Refused,
+    /// 4429: the user or the address has too many connections.
+    TooMany,
+    /// 4503: the node has too many connections.
+    NodeFull,
+}
+
+impl Close {
+    pub(crate) fn frame(self) -> CloseFrame {
+        let (code, reason) = match self {
+            Self::Normal => (CloseCode::Normal, "bye"),
+            Self::GoingAway => (CloseCode::Away, "the server stops"),
+            Self::Protocol => (CloseCode::Protocol, "protocol error"),
+            Self::InvalidText => (CloseCode::Invalid, "not UTF-8"),
+            Self::Policy => (CloseCode::Policy, "not allowed"),
+            Self::TooLarge => (CloseCode::Size, "message too large"),
+            Self::Reconnect => (CloseCode::from(3000), "reconnect"),
+            Self::Unavailable => (CloseCode::from(3001), "unavailable, reconnect"),
+            Self::Silence => (CloseCode::from(3002), "silent for too long"),
+            Self::Refused => (CloseCode::from(3500), "refused"),
+            Self::TooMany => (CloseCode::from(4429), "too many connections"),
+            Self::NodeFull => (CloseCode::from(4503), "node full, reconnect later"),
+        };
+        CloseFrame { code, reason: reason.into() }
+    }
+}
+
+impl From<Close> for Farewell {
+    fn from(code: Close) -> Self {
+        Self { fault: None, code }
+    }
+}
+
+impl Farewell {
+    /// A socket that showed no credential.
+    pub(crate) fn no_credential() -> Self {
+        let refusal = Refusal::new(Reason::Unauthenticated, "no token or ticket was shown");
+        Self { fault: Some(refusal.into()), code: Close::Policy }
+    }
+
+    /// A client whose frames were bad time and again.
+    pub(crate) fn abuse() -> Self {
+        let refusal = Refusal::new(Reason::InvalidMessage, "too many bad frames");
+        Self { fault: Some(refusal.into()), code: Close::Policy }
+    }
+
+    /// A session that the core refused or ended.
+    pub(crate) fn of_status(status: &Status) -> Self {
+        let told = |code| Self { fault: Some(status.into()), code };
+        match status.code() {
+            Code::Ok => Close::Normal.into(),
+            Code::Unauthenticated => Close::Policy.into(),
+            Code::ResourceExhausted => match status.get_details_error_info() {
+                Some(info) if info.reason == CONNECTION_LIMIT_EXCEEDED => {
+                    let node = info.metadata.get(LIMIT.0).is_some_and(|limit| limit == LIMIT.1);
+                    told(if node { Close::NodeFull } else { Close::TooMany })
+                }
+                _ => told(Close::Unavailable),
+            },
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented => told(Close::Refused),
+            Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss => {
+                tracing::warn!(reason = %reason_of(status), "a session was lost");
+                Close::Unavailable.into()
+            }
+        }
+    }
+
+    /// What a client hears whose bytes could not be read; `None` when it is not there any more.
+    pub(crate) fn of_error(error: &Error) -> Option<Self> {
+        match error {
+            Error::Capacity(_) => Some(Close::TooLarge.into()),
+            Error::Utf8(_) => Some(Close::InvalidText.into()),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+            Error::Protocol(_) => Some(Close::Protocol.into()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_session_says_whether_to_come_back() {
+        let table = [
+            (Code::Ok, 1000, false),
+            (Code::Cancelled, 3001, false),
+            (Code::Unknown, 3001, false),
+            (Code::InvalidArgument, 3500, true),
+            (Code::DeadlineExceeded, 3001, false),
+            (Code::NotFound, 3500, true),
+            (Code::AlreadyExists, 3500, true),
+            (Code::PermissionDenied, 3500, true),
+            (Code::ResourceExhausted, 3001, true),
+            (Code::FailedPrecondition, 3500, true),
+            (Code::Aborted, 3001, false),
+            (Code::OutOfRange, 3500, true),
+            (Code::Unimplemented, 3500, true),
+            (Code::Internal, 3001, false),
+            (Code::Unavailable, 3001, false),
+            (Code::DataLoss, 3001, false),
+            (Code::Unauthenticated, 1008, false),
+        ];
+        for (code, close, told) in table {
+            let farewell = Farewell::of_status(&Status::new(code, "why"));
+            assert_eq!(u16::from(farewell.code.frame().code), close, "{code:?}");
+            assert_eq!(farewell.fault.is_some(), told, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_node_is_told_from_a_user_with_too_many_connections() {
+        for (limit, close) in [("node", 4503), ("user", 4429), ("address", 4429)] {
+            let details =
+                ErrorDetails::with_error_info(CONNECTION_LIMIT_EXCEEDED, "colloquy", [("limit".into(), limit.into())]);
+            let status = Status::with_error_details(Code::ResourceExhausted, "too many", details);
+            let farewell = Farewell::of_status(&status);
+            assert_eq!(u16::from(farewell.code.frame().code), close);
+            assert_eq!(farewell.fault.unwrap().code, CONNECTION_LIMIT_EXCEEDED);
+        }
+    }
+}

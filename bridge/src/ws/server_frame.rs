@@ -1,0 +1,123 @@
+//! What clients get: a `ServerFrame` as it is, or as `{"type","id","timestamp",…,"data"}`.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{fault::Fault, frame::number};
+use crate::{
+    record,
+    schema::{Schema, SchemaError},
+    transcode::{Malformed, MessageId, Transcoder, wire},
+    variant::{Variant, Variants},
+};
+
+const CARRIER: &str = "colloquy.v1.ConnectResponse";
+const FRAME: &str = "colloquy.v1.ServerFrame";
+const ERROR: &str = "error";
+/// The `type` after which the end of a session asks the client to come back.
+const RECONNECT: &str = "reconnect";
+
+/// Writes frames for clients.
+pub(crate) struct ServerFrames {
+    transcoder: Arc<Transcoder>,
+    /// The field of the response that holds the frame.
+    carrier: u32,
+    message: MessageId,
+    id: u32,
+    timestamp: u32,
+    reply_to: u32,
+    error: Variant,
+    variants: Variants,
+}
+
+impl ServerFrames {
+    pub(crate) fn new(schema: &Schema) -> Result<Self, SchemaError> {
+        let (frame, message) = schema.message(FRAME)?;
+        let variants =
+            Variants::of(&frame, &schema.frame_type, &schema.transcoder).ok_or(SchemaError::Missing(FRAME))?;
+        Ok(Self {
+            transcoder: schema.transcoder.clone(),
+            carrier: number(&schema.message(CARRIER)?.0, "frame")?,
+            message,
+            id: number(&frame, "id")?,
+            timestamp: number(&frame, "timestamp")?,
+            reply_to: number(&frame, "reply_to")?,
+            error: variants.by_name(ERROR).cloned().ok_or(SchemaError::Missing(ERROR))?,
+            variants,
+        })
+    }
+
+    /// The frame in a response of the core.
+    pub(crate) fn unwrap<'a>(&self, response: &'a [u8]) -> Result<&'a [u8], Malformed> {
+        record::bytes(response, self.carrier)
+    }
+
+    /// Whether the end of the session that follows asks the client to come back.
+    pub(crate) fn asks_to_reconnect(&self, frame: &[u8]) -> Result<bool, Malformed> {
+        Ok(self.payload(frame)?.is_some_and(|(variant, _)| variant.name == RECONNECT))
+    }
+
+    /// The type, the fields beside the payload that are set, and the payload as `data`; `None` when its type is unknown.
+    pub(crate) fn to_json(&self, frame: &[u8]) -> Result<Option<String>, Malformed> {
+        let Some((variant, payload)) = self.payload(frame)? else { return Ok(None) };
+        let mut out = Vec::with_capacity(2 * frame.len() + 64);
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(variant.name.as_bytes());
+        out.push(b'"');
+        self.transcoder.fields_to_json(self.message, &self.envelope(frame)?, &mut out)?;
+        out.extend_from_slice(b",\"data\":");
+        self.transcoder.to_json(variant.message, payload, &mut out)?;
+        out.push(b'}');
+        String::from_utf8(out).map(Some).map_err(|_| Malformed("text is not UTF-8"))
+    }
+
+    /// A frame that tells a client what is wrong.
+    pub(crate) fn error(&self, fault: &Fault) -> Vec<u8> {
+        let id = Uuid::now_v7();
+        // The id was made now: it holds the time.
+        let (seconds, nanos) = id.get_timestamp().map(|timestamp| timestamp.to_unix()).unwrap_or_default();
+        let mut out = Vec::new();
+        wire::put_bytes(self.id, id.to_string().as_bytes(), &mut out);
+        wire::put_tag(self.timestamp, wire::WireType::Bytes, &mut out);
+        wire::put_delimited(&mut out, |out| {
+            for (number, value) in [(1, seconds), (2, u64::from(nanos))] {
+                wire::put_tag(number, wire::WireType::Varint, out);
+                wire::put_varint(value, out);
+            }
+        });
+        if let Some(id) = &fault.reply_to {
+            wire::put_bytes(self.reply_to, id.as_bytes(), &mut out);
+        }
+        let mut payload = Vec::new();
+        if let Err(invalid) = self.transcoder.to_wire(self.error.message, fault.to_json().to_string().as_bytes(), &mut payload) {
+            tracing::error!(error = %invalid, "an error frame could not be made");
+        }
+        wire::put_bytes(self.error.number, &payload, &mut out);
+        out
+    }
+
+    fn payload<'a>(&self, frame: &'a [u8]) -> Result<Option<(&Variant, &'a [u8])>, Malformed> {
+        let mut found = None;
+        for record in wire::records(frame) {
+            if let (number, wire::Value::Bytes(payload)) = record?
+                && let Some(variant) = self.variants.by_number(number)
+            {
+                found = Some((variant, payload));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The frame without its payload.
+    fn envelope(&self, frame: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let mut out = Vec::with_capacity(128);
+        for record in wire::records(frame) {
+            let (number, value) = record?;
+            if self.variants.by_number(number).is_none() {
+                record::put(number, value, &mut out);
+            }
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,290 @@
+//! The life of one socket: one task that drives both the client's side and the core's.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_channel::mpsc;
+use futures_util::{Sink as _, Stream as _};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::{Instant, Sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{self, Message},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::{
+    farewell::{Close, Farewell},
+    fault::Fault,
+    frame::{Frames, Subprotocol},
+};
+use crate::{client::settle, config::Settings};
+
+/// A WebSocket over the connection that it was upgraded from.
+pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// How many bad frames are answered within [`PATIENCE_WINDOW`] before the socket is closed.
+const PATIENCE: u32 = 20;
+const PATIENCE_WINDOW: Duration = Duration::from_secs(10);
+/// How long a socket may take to say goodbye.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How a socket is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hygiene {
+    max_frame_bytes: usize,
+    ping_interval: Duration,
+    silence_limit: Duration,
+    drain_limit: Duration,
+    shutdown_grace: Duration,
+}
+
+impl From<&Settings> for Hygiene {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            max_frame_bytes: settings.max_frame_bytes,
+            ping_interval: settings.ping_interval,
+            silence_limit: settings.silence_limit,
+            drain_limit: settings.drain_limit,
+            shutdown_grace: settings.shutdown_grace,
+        }
+    }
+}
+
+/// A socket and its session.
+///
+/// Nothing is queued: a frame of the core is taken only when the one before it has left for the client, and a frame of the
+/// client only when the core took the one before it. A side that stalls stops the other one, and a client that does not drain
+/// a frame in time is let go.
+pub(crate) struct Session {
+    frames: Arc<Frames>,
+    protocol: Subprotocol,
+    hygiene: Hygiene,
+    socket: WebSocket,
+    /// What the core sends.
+    upstream: Streaming<Bytes>,
+    /// What the core is sent.
+    requests: mpsc::Sender<Bytes>,
+    /// A frame that the core has no room for yet.
+    waiting: Option<Bytes>,
+    /// Since when there is something that the client has not drained.
+    undrained: Option<Instant>,
+    /// When the client was last heard.
+    heard: Instant,
+    /// When to ping, and to look at the two above.
+    check: Pin<Box<Sleep>>,
+    patience: Patience,
+    /// Whether the last frame asked the client to come back.
+    reconnect: bool,
+}
+
+/// What happens next.
+enum Turn {
+    Received(Option<Result<Message, tungstenite::Error>>),
+    Sent(Option<Result<Bytes, Status>>),
+    Undrainable,
+    Check,
+}
+
+/// How a session ends; `None` when the client is not there to be told.
+type End = Option<Farewell>;
+
+impl Session {
+    pub(crate) fn new(
+        frames: Arc<Frames>,
+        protocol: Subprotocol,
+        hygiene: Hygiene,
+        socket: WebSocket,
+        upstream: Streaming<Bytes>,
+        requests: mpsc::Sender<Bytes>,
+    ) -> Self {
+        Self {
+            frames,
+            protocol,
+            hygiene,
+            socket,
+            upstream,
+            requests,
+            waiting: None,
+            undrained: None,
+            heard: Instant::now(),
+            check: Box::pin(tokio::time::sleep(hygiene.ping_interval)),
+            patience: Patience::default(),
+            reconnect: false,
+        }
+    }
+
+    /// Carries frames until one side ends. From `stop` on the core has the shutdown's grace to end the session in its own words.
+    pub(crate) async fn run(mut self: Box<Self>, stop: CancellationToken) {
+        let grace = self.hygiene.shutdown_grace;
+        let stopped = async {
+            stop.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        let end = tokio::select! {
+            end = self.carry() => end,
+            () = stopped => Some(Close::GoingAway.into()),
+        };
+        // The session is over for the core before the client has answered.
+        drop((self.upstream, self.requests));
+        if let Some(farewell) = end {
+            say_goodbye(self.socket, &self.frames, self.protocol, farewell).await;
+        }
+    }
+
+    async fn carry(&mut self) -> End {
+        loop {
+            let turn = std::future::poll_fn(|cx| self.poll_turn(cx)).await;
+            let ended = match turn {
+                Turn::Received(Some(Ok(message))) => self.receive(message),
+                Turn::Received(Some(Err(error))) => Err(Farewell::of_error(&error)),
+                Turn::Received(None) | Turn::Undrainable => Err(None),
+                Turn::Sent(Some(Ok(response))) => self.send(&response),
+                Turn::Sent(Some(Err(status))) => Err(Some(Farewell::of_status(&settle(status)))),
+                Turn::Sent(None) if self.reconnect => Err(Some(Close::Reconnect.into())),
+                Turn::Sent(None) => Err(Some(Close::Normal.into())),
+                Turn::Check => self.check(),
+            };
+            if let Err(end) = ended {
+                return end;
+            }
+        }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        if self.check.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Turn::Check);
+        }
+        if self.undrained.is_some() {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.undrained = None,
+                Poll::Ready(Err(_)) => return Poll::Ready(Turn::Undrainable),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.waiting.is_some()
+            && let Poll::Ready(ready) = self.requests.poll_ready(cx)
+            && let Some(frame) = self.waiting.take()
+            && ready.is_ok()
+        {
+            // A core that takes no more frames says why by ending its own side.
+            let _ = self.requests.start_send(frame);
+        }
+        if self.waiting.is_none()
+            && let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(cx)
+        {
+            return Poll::Ready(Turn::Received(message));
+        }
+        Pin::new(&mut self.upstream).poll_next(cx).map(Turn::Sent)
+    }
+
+    fn receive(&mut self, message: Message) -> Result<(), End> {
+        self.heard = Instant::now();
+        let read = match &message {
+            Message::Text(_) | Message::Binary(_) if message.len() > self.hygiene.max_frame_bytes => {
+                Err(self.frames.too_large(&message, self.hygiene.max_frame_bytes))
+            }
+            Message::Text(_) | Message::Binary(_) => self.frames.read(self.protocol, &message),
+            // Pings are answered, and closes are finished, by the next look at the socket.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return Ok(()),
+        };
+        metrics::counter!("colloquy_socket_frames_total", "direction" => "in").increment(1);
+        match read {
+            Ok(request) => self.waiting = Some(request),
+            Err(fault) => self.complain(&fault)?,
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, response: &Bytes) -> Result<(), End> {
+        match self.frames.write(self.protocol, response) {
+            Ok(Some(outgoing)) => {
+                self.reconnect = outgoing.reconnect;
+                metrics::counter!("colloquy_socket_frames_total", "direction" => "out").increment(1);
+                self.put(outgoing.message)
+            }
+            Ok(None) => Ok(()),
+            Err(malformed) => {
+                tracing::error!(error = %malformed, "the core sent an unreadable frame");
+                Err(Some(Close::Unavailable.into()))
+            }
+        }
+    }
+
+    fn complain(&mut self, fault: &Fault) -> Result<(), End> {
+        metrics::counter!("colloquy_socket_bad_frames_total", "code" => fault.code.clone()).increment(1);
+        if let Some(message) = self.frames.error(self.protocol, fault) {
+            self.put(message)?;
+        }
+        if self.patience.ends() { Err(Some(Farewell::abuse())) } else { Ok(()) }
+    }
+
+    fn check(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if self.undrained.is_some_and(|since| now - since >= self.hygiene.drain_limit) {
+            return Err(None);
+        }
+        if now - self.heard >= self.hygiene.silence_limit {
+            return Err(Some(Close::Silence.into()));
+        }
+        let silent_at = self.heard + self.hygiene.silence_limit;
+        let check_at = (now + self.hygiene.ping_interval).min(silent_at);
+        self.check.as_mut().reset(check_at);
+        if self.undrained.is_some() { Ok(()) } else { self.put(Message::Ping(Bytes::new())) }
+    }
+
+    /// Hands a message to the socket, which writes what it can at once and the rest when it is polled.
+    fn put(&mut self, message: Message) -> Result<(), End> {
+        self.undrained.get_or_insert_with(Instant::now);
+        Pin::new(&mut self.socket).start_send(message).map_err(|_| None)
+    }
+}
+
+/// How much rubbish is put up with.
+#[derive(Debug, Default)]
+struct Patience {
+    since: Option<Instant>,
+    bad: u32,
+}
+
+impl Patience {
+    /// Counts a bad frame; whether it was one too many.
+    fn ends(&mut self) -> bool {
+        let now = Instant::now();
+        match self.since {
+            Some(since) if now - since < PATIENCE_WINDOW => self.bad += 1,
+            _ => (self.since, self.bad) = (Some(now), 1),
+        }
+        self.bad > PATIENCE
+    }
+}
+
+/// Tells the client why, and lets it read that: what it is still sending is read away, since bytes that nobody read would make
+/// the connection end before its last words arrived.
+pub(crate) async fn say_goodbye(mut socket: WebSocket, frames: &Frames, protocol: Subprotocol, farewell: Farewell) {
+    let fault = farewell.fault.and_then(|fault| frames.error(protocol, &fault));
+    let goodbye = async {
+        if let Some(message) = fault {
+            futures_util::SinkExt::send(&mut socket, message).await?;
+        }
+        socket.close(Some(farewell.code.frame())).await?;
+        let mut io = socket.into_inner();
+        io.shutdown().await?;
+        let mut rest = [0; 512];
+        while io.read(&mut rest).await? > 0 {}
+        Ok::<_, tungstenite::Error>(())
+    };
+    if !matches!(timeout(FAREWELL_LIMIT, Box::pin(goodbye)).await, Ok(Ok(()))) {
+        tracing::debug!(code = u16::from(farewell.code.frame().code), "the client did not hear why its socket was closed");
+    }
+}

@@ -1,0 +1,78 @@
+//! What the stop signal does.
+
+use std::time::Duration;
+
+use colloquy_bridge::Settings;
+use http::Method;
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use tokio::join;
+use tonic::Status;
+
+use super::harness::{bridge, bridge_with, soon};
+
+#[tokio::test]
+async fn an_idle_bridge_ends_at_once() {
+    let (bridge, _core) = bridge().await;
+    bridge.get("/health").await;
+    bridge.stop();
+    bridge.ended().await;
+}
+
+#[tokio::test]
+async fn requests_underway_are_answered() {
+    let (bridge, mut core) = bridge().await;
+    let (answer, ()) = join!(bridge.get("/api/v1/users/me"), async {
+        let call = core.call().await;
+        bridge.stop();
+        call.answer(json!({})).await;
+    });
+    assert_eq!(answer.status, 200);
+    bridge.ended().await;
+}
+
+#[tokio::test]
+async fn event_streams_end() {
+    let (bridge, mut core) = bridge().await;
+    let path = "/api/v1/chat/stream/m";
+    let (response, answering) = join!(bridge.open(Method::GET, path, &[], ""), async { core.call().await.open() });
+    bridge.stop();
+    soon(response.into_body().collect()).await.unwrap();
+    answering.abandoned().await;
+    bridge.ended().await;
+}
+
+#[tokio::test]
+async fn sockets_end_in_the_words_of_the_core() {
+    let (bridge, mut core) = bridge().await;
+    let (mut socket, mut answering) = join!(bridge.socket("/api/v1/ws?token=t"), async { core.call().await.open() });
+    bridge.stop();
+    answering.send(json!({"frame": {"reconnect": {"after_ms": 10, "reason": "shutdown"}}})).await;
+    answering.end(Status::ok("")).await;
+    assert_eq!(socket.frame().await["type"], "reconnect");
+    assert_eq!(socket.closed().await, 3000);
+    bridge.ended().await;
+}
+
+#[tokio::test]
+async fn sockets_of_a_silent_core_are_closed_after_the_grace() {
+    let settings = Settings { shutdown_grace: Duration::from_millis(20), ..Settings::default() };
+    let (bridge, mut core) = bridge_with(settings).await;
+    let (mut socket, answering) = join!(bridge.socket("/api/v1/ws?token=t"), async { core.call().await.open() });
+    bridge.stop();
+    assert_eq!(socket.closed().await, 1001);
+    answering.abandoned().await;
+    drop(socket);
+    bridge.ended().await;
+}
+
+#[tokio::test]
+async fn requests_that_outlast_the_grace_are_cut() {
+    let settings = Settings { shutdown_grace: Duration::from_millis(20), ..Settings::default() };
+    let (bridge, mut core) = bridge_with(settings).await;
+    let request = bridge.hanging("/api/v1/users/me").await;
+    let call = core.call().await;
+    bridge.stop();
+    bridge.ended().await;
+    drop((request, call));
+}
