@@ -1,0 +1,59 @@
+//! Puts the records of a message into the order in which the writer expects them.
+
+use super::{
+    error::Malformed,
+    table::{Kind, Label, Message, Tables},
+    wire::{self, Reader, WireType},
+};
+
+/// A record: all its bytes, and those of its value.
+struct Record<'w> {
+    whole: &'w [u8],
+    value: &'w [u8],
+}
+
+/// The same message with its records by ascending field number, one for each singular field: of several the last counts,
+/// of messages all count together, and of a `oneof` only the last member. Unknown fields are left out.
+pub(super) fn in_order(tables: &Tables, message: &Message, wire: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let mut slots: Vec<Vec<Record>> = message.fields.iter().map(|_| Vec::new()).collect();
+    let mut reader = Reader::new(wire);
+    while !reader.is_empty() {
+        let whole = reader.rest();
+        let tag = reader.tag()?;
+        let value = reader.rest();
+        reader.value(tag.wire_type()?)?;
+        let after = reader.rest().len();
+        let record = Record { whole: &whole[..whole.len() - after], value: &value[..value.len() - after] };
+
+        let Some(index) = message.by_tag(tag, 0) else { continue };
+        let field = &message.fields[index];
+        field.check(tag)?;
+        if field.oneof.is_some() {
+            let others = message.fields.iter().zip(&mut slots).filter(|(other, _)| other.oneof == field.oneof);
+            others.filter(|(other, _)| other.number != field.number).for_each(|(_, slot)| slot.clear());
+        }
+        slots[index].push(record);
+    }
+
+    let mut out = Vec::with_capacity(wire.len());
+    for (field, slot) in message.fields.iter().zip(slots) {
+        match (field.label, field.kind) {
+            (Label::List, _) => slot.iter().for_each(|record| out.extend_from_slice(record.whole)),
+            (Label::Map, Kind::Message(entry)) => {
+                for record in slot {
+                    let entry = in_order(tables, tables.message(entry), Reader::new(record.value).bytes()?)?;
+                    wire::put_bytes(field.number, &entry, &mut out);
+                }
+            }
+            (_, Kind::Message(_)) if slot.len() > 1 => {
+                wire::put_tag(field.number, WireType::Bytes, &mut out);
+                wire::put_delimited(&mut out, |out| {
+                    slot.iter()
+                        .try_for_each(|part| Reader::new(part.value).bytes().map(|part| out.extend_from_slice(part)))
+                })?;
+            }
+            _ => slot.last().into_iter().for_each(|record| out.extend_from_slice(record.whole)),
+        }
+    }
+    Ok(out)
+}
