@@ -16,6 +16,8 @@ use warp::{
 use crate::{
     edge::RouteName,
     health::Health,
+    openapi::OpenApi,
+    page,
     problem::Problem,
     refusal::{Reason, Refusal},
     rest::{Head, Rest},
@@ -28,9 +30,10 @@ use crate::{
 pub(crate) fn all(
     sockets: Sockets,
     health: Health,
+    openapi: OpenApi,
     rest: Rest,
 ) -> impl Filter<Extract = (impl Reply + use<>,), Error = Infallible> + Clone + Send + Sync + 'static {
-    ws(sockets).or(pages(health)).unify().or(contract(rest)).unify().recover(rejected)
+    ws(sockets).or(pages(health)).unify().or(docs(openapi)).unify().or(contract(rest)).unify().recover(rejected)
 }
 
 fn ws(sockets: Sockets) -> BoxedFilter<(Response,)> {
@@ -69,21 +72,26 @@ fn pages(health: Health) -> BoxedFilter<(Response,)> {
         .and(with_health)
         .and(visitor())
         .then(async |health: Health, visitor| named_route("/metrics", health.metrics(visitor).await));
-    let reads = warp::get().or(warp::head()).unify();
-    reads.and(live.or(ready).unify().or(detailed).unify().or(metrics).unify()).boxed()
+    reads().and(live.or(ready).unify().or(detailed).unify().or(metrics).unify()).boxed()
+}
+
+fn docs(openapi: OpenApi) -> BoxedFilter<(Response,)> {
+    let index = warp::path::end().map(|| named_route("/", page::index()));
+    let docs = warp::path!("docs").map(|| named_route("/docs", page::docs()));
+    let document = warp::path!("openapi.json").map(move || named_route("/openapi.json", page::document(&openapi)));
+    reads().and(index.or(docs).unify().or(document).unify()).boxed()
 }
 
 fn contract(rest: Rest) -> BoxedFilter<(Response,)> {
-    warp::any()
-        .map(move || rest.clone())
-        .and(head())
-        .and(warp::body::stream())
-        .then(answer)
-        .boxed()
+    warp::any().map(move || rest.clone()).and(head()).and(warp::body::stream()).then(answer).boxed()
 }
 
 /// A named function, because a closure's signature cannot say what a body is.
-async fn answer(rest: Rest, head: Head, body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send) -> Response {
+async fn answer(
+    rest: Rest,
+    head: Head,
+    body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send,
+) -> Response {
     rest.answer(head, body).await
 }
 
@@ -100,6 +108,11 @@ fn head() -> impl Filter<Extract = (Head,), Error = Rejection> + Clone {
             headers,
             visitor,
         })
+}
+
+/// Requests that change nothing.
+fn reads() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::get().or(warp::head()).unify()
 }
 
 /// The query as it was sent; empty without one.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode, uri::PathAndQuery};
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
+    Value,
 };
 
 use crate::{
@@ -43,6 +44,8 @@ pub(crate) struct Route {
     pub(crate) template: Arc<str>,
     /// The RPC.
     pub(crate) method: MethodDescriptor,
+    /// Which of the RPC's routes it is, from 0.
+    pub(crate) binding: usize,
     /// The RPC's path in gRPC.
     pub(crate) path: PathAndQuery,
     /// The RPC's request.
@@ -125,8 +128,8 @@ impl Schema {
                 continue;
             }
             let Value::Message(rule) = options.get_extension(&http).into_owned() else { continue };
-            for rule in bindings(rule) {
-                let (verb, template, route) = reader.route(&method, &rule)?;
+            for (binding, rule) in bindings(rule).iter().enumerate() {
+                let (verb, template, route) = reader.route(&method, binding, rule)?;
                 router.insert(verb, template, route);
             }
         }
@@ -151,7 +154,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn route(&self, method: &MethodDescriptor, rule: &DynamicMessage) -> Result<(Method, Template, Route), SchemaError> {
+    fn route(
+        &self,
+        method: &MethodDescriptor,
+        binding: usize,
+        rule: &DynamicMessage,
+    ) -> Result<(Method, Template, Route), SchemaError> {
         let rpc = || method.full_name().to_owned();
         let fail = |fault: String| SchemaError::Rule { rpc: rpc(), fault };
 
@@ -162,9 +170,7 @@ impl Reader<'_> {
             .iter()
             .find_map(|(name, verb)| Some((verb.clone(), text(rule, name)?)))
             .ok_or_else(|| fail("the rule has no path".to_owned()))?;
-        let template = pattern
-            .parse::<Template>()
-            .map_err(|source| SchemaError::Template { rpc: rpc(), source })?;
+        let template = pattern.parse::<Template>().map_err(|source| SchemaError::Template { rpc: rpc(), source })?;
         let (input, output) = (method.input(), method.output());
         if let Some(unknown) = template.variables().find(|path| !names_field(&input, path)) {
             return Err(fail(format!("`{unknown}` is not a field of {}", input.full_name())));
@@ -173,6 +179,7 @@ impl Reader<'_> {
         let route = Route {
             template: pattern.into(),
             method: method.clone(),
+            binding,
             path: PathAndQuery::try_from(format!("/{}/{}", method.parent_service().full_name(), method.name()))
                 .map_err(|error| fail(error.to_string()))?,
             input: self.id(&input).ok_or_else(|| fail("the request is unknown".to_owned()))?,
@@ -193,7 +200,12 @@ impl Reader<'_> {
         }
     }
 
-    fn answer(&self, method: &MethodDescriptor, output: &MessageDescriptor, rule: Option<&str>) -> Result<Answer, String> {
+    fn answer(
+        &self,
+        method: &MethodDescriptor,
+        output: &MessageDescriptor,
+        rule: Option<&str>,
+    ) -> Result<Answer, String> {
         let unknown = || format!("{} is unknown", output.full_name());
         let message = self.id(output).ok_or_else(unknown)?;
         if method.is_server_streaming() {
@@ -224,7 +236,11 @@ impl Reader<'_> {
         Some(Events::Typed { event: field.number(), offset: offset.number(), variants })
     }
 
-    fn message_field(&self, parent: &MessageDescriptor, name: &str) -> Result<(FieldDescriptor, MessageDescriptor), String> {
+    fn message_field(
+        &self,
+        parent: &MessageDescriptor,
+        name: &str,
+    ) -> Result<(FieldDescriptor, MessageDescriptor), String> {
         let field = parent.get_field_by_name(name).filter(|field| !field.is_list() && !field.is_map());
         let message = field.as_ref().and_then(|field| field.kind().as_message().cloned());
         field.zip(message).ok_or_else(|| format!("`{name}` is not a message in {}", parent.full_name()))

@@ -18,6 +18,7 @@ use crate::{
     connections::Connections,
     edge::{self, Edge},
     health::Health,
+    openapi::OpenApi,
     rest::Rest,
     routes,
     schema::Schema,
@@ -45,6 +46,7 @@ pub async fn serve(
     let sockets = Sockets::new(&schema, client.clone(), &settings, tracker.clone(), shutdown.clone())
         .map_err(io::Error::other)?;
     let health = Health::new(client.clone(), sockets.clone(), &settings);
+    let openapi = OpenApi::new(schema.clone());
     let rest = Rest::new(schema, client, &settings, shutdown.clone());
 
     // Compression sees what the edge has written; a preflight has an id too, and a panic is a problem like any other.
@@ -53,7 +55,7 @@ pub async fn serve(
         .layer(layer_fn(|inner| Edge::new(inner, settings.trust_forwarded_for)))
         .layer(cors(&settings.allowed_origins))
         .layer(CatchPanicLayer::custom(edge::panicked))
-        .service(warp::service(routes::all(sockets, health, rest)));
+        .service(warp::service(routes::all(sockets, health, openapi, rest)));
 
     let connections = Connections::new(&settings, shutdown.clone());
     loop {
@@ -75,10 +77,8 @@ pub async fn serve(
 }
 
 fn cors(allowed: &AllowedOrigins) -> CorsLayer {
-    let layer = CorsLayer::new()
-        .allow_methods(Any)
-        .allow_headers(Any)
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER]);
+    let layer =
+        CorsLayer::new().allow_methods(Any).allow_headers(Any).expose_headers([REQUEST_ID, header::RETRY_AFTER]);
     match allowed {
         AllowedOrigins::Any => layer.allow_origin(Any),
         AllowedOrigins::Only(origins) => layer.allow_origin(origins.clone()),

@@ -3,11 +3,13 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use prost_reflect::{DynamicMessage, ExtensionDescriptor, FieldDescriptor, Value};
+use prost_reflect::FieldDescriptor;
 
 use super::{fault::Fault, frame::number};
 use crate::{
-    input, record,
+    input,
+    naming::Naming,
+    record,
     refusal::{Reason, Refusal},
     schema::{Schema, SchemaError},
     transcode::{Invalid, MessageId, Transcoder, object_members, parse_string, wire},
@@ -16,7 +18,6 @@ use crate::{
 
 const CARRIER: &str = "colloquy.v1.ConnectRequest";
 const FRAME: &str = "colloquy.v1.ClientFrame";
-const JSON_OPTION: &str = "colloquy.v1.json";
 
 /// Reads the frames of clients.
 pub(crate) struct ClientFrames {
@@ -42,19 +43,19 @@ struct Members<'a>(Vec<(Cow<'a, str>, &'a [u8])>);
 impl ClientFrames {
     pub(crate) fn new(schema: &Schema) -> Result<Self, SchemaError> {
         let (frame, message) = schema.message(FRAME)?;
-        let json = schema.pool.get_extension_by_name(JSON_OPTION).ok_or(SchemaError::Missing(JSON_OPTION))?;
         Ok(Self {
             transcoder: schema.transcoder.clone(),
             carrier: number(&schema.message(CARRIER)?.0, "frame")?,
             message,
             id: number(&frame, "id")?,
-            variants: Variants::of(&frame, &schema.frame_type, &schema.transcoder).ok_or(SchemaError::Missing(FRAME))?,
-            top_level: frame.fields().flat_map(|variant| top_level(&variant, &json)).collect(),
+            variants: Variants::of(&frame, &schema.frame_type, &schema.transcoder)
+                .ok_or(SchemaError::Missing(FRAME))?,
+            top_level: frame.fields().flat_map(|variant| top_level(&variant)).collect(),
         })
     }
 
     /// Encodes a frame of JSON as a request of the core.
-    pub(crate) fn from_json(&self, text: &[u8]) -> Result<Bytes, Fault> {
+    pub(crate) fn read_json(&self, text: &[u8]) -> Result<Bytes, Fault> {
         let members = Members::read(text).map_err(input::refusal)?;
         let id = members.id()?;
         self.encode(&members, id.as_deref()).map_err(|refusal| Fault::from(refusal).in_reply_to(id))
@@ -62,7 +63,7 @@ impl ClientFrames {
 
     /// Wraps a `ClientFrame` as a request of the core. It is read through first: at bytes that it cannot decode, the core would
     /// end the session.
-    pub(crate) fn from_proto(&self, frame: &[u8]) -> Result<Bytes, Fault> {
+    pub(crate) fn read_proto(&self, frame: &[u8]) -> Result<Bytes, Fault> {
         self.transcoder
             .to_json(self.message, frame, &mut Vec::new())
             .map_err(|malformed| Refusal::new(Reason::InvalidMessage, malformed.to_string()))?;
@@ -121,7 +122,8 @@ impl ClientFrames {
         let start = out.len();
         self.transcoder.to_wire(variant.message, data, out).map_err(input::refusal)?;
         for (key, value) in members.beside_data() {
-            let known = |field: &&TopLevel| field.variant == variant.number && field.names.iter().any(|name| name == key);
+            let known =
+                |field: &&TopLevel| field.variant == variant.number && field.names.iter().any(|name| name == key);
             let Some(field) = self.top_level.iter().find(known) else {
                 return Err(Refusal::field(key, "is not a member of this frame"));
             };
@@ -163,32 +165,12 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The fields of a frame's variant whose option says that they may stand beside `data`.
-fn top_level(variant: &FieldDescriptor, option: &ExtensionDescriptor) -> Vec<TopLevel> {
+/// The fields of a frame's variant that may stand beside `data`.
+fn top_level(variant: &FieldDescriptor) -> Vec<TopLevel> {
     let Some(message) = variant.kind().as_message().cloned() else { return Vec::new() };
     let fields = message.fields().filter_map(|field| {
-        let options = field.options();
-        let value = options.get_extension(option);
-        let json = value.as_message().filter(|json| flag(json, "top_level"))?;
-        let mut names = vec![field.name().to_owned()];
-        names.extend(text(json, "name"));
-        names.extend(texts(json, "aliases"));
-        Some(TopLevel { variant: variant.number(), field: field.number(), names })
+        let naming = Some(Naming::of(&field)).filter(|naming| naming.top_level)?;
+        Some(TopLevel { variant: variant.number(), field: field.number(), names: naming.taken(&field) })
     });
     fields.collect()
-}
-
-fn flag(message: &DynamicMessage, field: &str) -> bool {
-    message.get_field_by_name(field).and_then(|value| value.as_bool()).unwrap_or_default()
-}
-
-fn text(message: &DynamicMessage, field: &str) -> Option<String> {
-    let value = message.get_field_by_name(field)?;
-    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-fn texts(message: &DynamicMessage, field: &str) -> Vec<String> {
-    let list = message.get_field_by_name(field);
-    let values = list.as_deref().and_then(Value::as_list).unwrap_or_default();
-    values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -5,15 +5,26 @@ use std::sync::{Arc, LazyLock};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use colloquy_bridge::{Upstream, local, transcode::Transcoder};
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyStream, StreamBody};
-use hyper::body::Frame;
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http2,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, body::Body};
-use tower::service_fn;
+use tower::{ServiceExt as _, service_fn};
 
 use super::harness::soon;
 
@@ -64,6 +75,21 @@ pub(crate) fn core() -> (Core, Upstream) {
         }
     }));
     (Core { calls }, upstream)
+}
+
+/// The same core over HTTP/2: its address, and what serves it.
+pub(crate) async fn served(upstream: Upstream) -> (Uri, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service =
+            TowerToHyperService::new(upstream.map_request(|request: Request<Incoming>| request.map(Body::new)));
+        let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+        connection.await.unwrap();
+    });
+    (address, serving)
 }
 
 impl Core {

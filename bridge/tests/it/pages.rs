@@ -77,3 +77,20 @@ async fn there_is_no_metrics_page_without_metrics() {
     let (bridge, _core) = bridge().await;
     assert_eq!(bridge.get("/metrics").await.error(), "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn the_contract_is_shown_to_people_and_generators() {
+    let (bridge, mut core) = bridge().await;
+    let document = bridge.get("/openapi.json").await;
+    assert_eq!((document.status.as_u16(), document.header("content-type")), (200, "application/json"));
+    assert_eq!(document.json()["openapi"], "3.1.0");
+
+    let page = bridge.get("/docs").await;
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
+    assert!(!std::str::from_utf8(&page.body).unwrap().contains("http://"));
+
+    let index = bridge.get("/").await;
+    assert_eq!((index.status.as_u16(), index.header("location")), (303, "/docs"));
+    assert!(core.is_idle());
+}
