@@ -99,7 +99,8 @@ impl Input<'_> {
             Body::Message => self.transcoder.to_wire(self.message, json, &mut self.wire).map_err(refusal)?,
             Body::Field { field, message } => {
                 wire::put_tag(field.number(), wire::WireType::Bytes, &mut self.wire);
-                wire::put_delimited(&mut self.wire, |out| self.transcoder.to_wire(*message, json, out)).map_err(refusal)?;
+                wire::put_delimited(&mut self.wire, |out| self.transcoder.to_wire(*message, json, out))
+                    .map_err(refusal)?;
             }
         }
         for number in numbers(&self.wire[start..]) {

@@ -80,7 +80,9 @@ impl Rest {
                 response
             }
             Found::OtherMethods(methods) => method_not_allowed(&methods),
-            Found::Nothing => Problem::from(Refusal::new(Reason::NotFound, "there is nothing at this path")).into_response(),
+            Found::Nothing => {
+                Problem::from(Refusal::new(Reason::NotFound, "there is nothing at this path")).into_response()
+            }
         }
     }
 

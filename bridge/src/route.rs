@@ -16,7 +16,12 @@ pub(crate) struct Template {
 enum Segment {
     Literal(String),
     /// A variable between two literals, of which one at least is not empty. The longer ones come first.
-    Mixed { rank: usize, prefix: String, variable: String, suffix: String },
+    Mixed {
+        rank: usize,
+        prefix: String,
+        variable: String,
+        suffix: String,
+    },
     Variable(String),
 }
 
@@ -139,9 +144,9 @@ impl<T> Router<T> {
 
     /// All routes, by template.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Template, &Method, &T)> {
-        self.routes.iter().flat_map(|(template, targets)| {
-            targets.iter().map(move |(method, target)| (template, method, target))
-        })
+        self.routes
+            .iter()
+            .flat_map(|(template, targets)| targets.iter().map(move |(method, target)| (template, method, target)))
     }
 
     /// The route of `method` and `path`, which is still percent-encoded. Templates are tried from the one that says most.
@@ -202,7 +207,12 @@ mod tests {
             (Method::GET, "/api/v1/users/7", "/api/v1/users/{user_id}", &[("user_id", "7")]),
             (Method::GET, "/api/v1/users/a%2Fb%20%C3%A9", "/api/v1/users/{user_id}", &[("user_id", "a/b é")]),
             (Method::GET, "/api/v1/users/a%3Ab", "/api/v1/users/{user_id}", &[("user_id", "a:b")]),
-            (Method::GET, "/api/v1/conversations/c", "/api/v1/conversations/{conversation_id}", &[("conversation_id", "c")]),
+            (
+                Method::GET,
+                "/api/v1/conversations/c",
+                "/api/v1/conversations/{conversation_id}",
+                &[("conversation_id", "c")],
+            ),
             (
                 Method::GET,
                 "/api/v1/conversations/c:export",
@@ -233,7 +243,16 @@ mod tests {
     #[test]
     fn a_path_of_no_template_means_nothing() {
         let router = router();
-        for path in ["", "/", "*", "/api/v1/users", "/api/v1/users/", "/api/v1/users/7/", "/api/v1/users/%FF", "/api/v1/users/7:x"] {
+        for path in [
+            "",
+            "/",
+            "*",
+            "/api/v1/users",
+            "/api/v1/users/",
+            "/api/v1/users/7/",
+            "/api/v1/users/%FF",
+            "/api/v1/users/7:x",
+        ] {
             assert_eq!(router.find(&Method::GET, path), Found::Nothing, "{path}");
         }
     }

@@ -83,16 +83,15 @@ fn docs(openapi: OpenApi) -> BoxedFilter<(Response,)> {
 }
 
 fn contract(rest: Rest) -> BoxedFilter<(Response,)> {
-    warp::any()
-        .map(move || rest.clone())
-        .and(head())
-        .and(warp::body::stream())
-        .then(answer)
-        .boxed()
+    warp::any().map(move || rest.clone()).and(head()).and(warp::body::stream()).then(answer).boxed()
 }
 
 /// A named function, because a closure's signature cannot say what a body is.
-async fn answer(rest: Rest, head: Head, body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send) -> Response {
+async fn answer(
+    rest: Rest,
+    head: Head,
+    body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send,
+) -> Response {
     rest.answer(head, body).await
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode, uri::PathAndQuery};
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
+    Value,
 };
 
 use crate::{
@@ -169,9 +170,7 @@ impl Reader<'_> {
             .iter()
             .find_map(|(name, verb)| Some((verb.clone(), text(rule, name)?)))
             .ok_or_else(|| fail("the rule has no path".to_owned()))?;
-        let template = pattern
-            .parse::<Template>()
-            .map_err(|source| SchemaError::Template { rpc: rpc(), source })?;
+        let template = pattern.parse::<Template>().map_err(|source| SchemaError::Template { rpc: rpc(), source })?;
         let (input, output) = (method.input(), method.output());
         if let Some(unknown) = template.variables().find(|path| !names_field(&input, path)) {
             return Err(fail(format!("`{unknown}` is not a field of {}", input.full_name())));
@@ -201,7 +200,12 @@ impl Reader<'_> {
         }
     }
 
-    fn answer(&self, method: &MethodDescriptor, output: &MessageDescriptor, rule: Option<&str>) -> Result<Answer, String> {
+    fn answer(
+        &self,
+        method: &MethodDescriptor,
+        output: &MessageDescriptor,
+        rule: Option<&str>,
+    ) -> Result<Answer, String> {
         let unknown = || format!("{} is unknown", output.full_name());
         let message = self.id(output).ok_or_else(unknown)?;
         if method.is_server_streaming() {
@@ -232,7 +236,11 @@ impl Reader<'_> {
         Some(Events::Typed { event: field.number(), offset: offset.number(), variants })
     }
 
-    fn message_field(&self, parent: &MessageDescriptor, name: &str) -> Result<(FieldDescriptor, MessageDescriptor), String> {
+    fn message_field(
+        &self,
+        parent: &MessageDescriptor,
+        name: &str,
+    ) -> Result<(FieldDescriptor, MessageDescriptor), String> {
         let field = parent.get_field_by_name(name).filter(|field| !field.is_list() && !field.is_map());
         let message = field.as_ref().and_then(|field| field.kind().as_message().cloned());
         field.zip(message).ok_or_else(|| format!("`{name}` is not a message in {}", parent.full_name()))

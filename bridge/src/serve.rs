@@ -77,10 +77,8 @@ pub async fn serve(
 }
 
 fn cors(allowed: &AllowedOrigins) -> CorsLayer {
-    let layer = CorsLayer::new()
-        .allow_methods(Any)
-        .allow_headers(Any)
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER]);
+    let layer =
+        CorsLayer::new().allow_methods(Any).allow_headers(Any).expose_headers([REQUEST_ID, header::RETRY_AFTER]);
     match allowed {
         AllowedOrigins::Any => layer.allow_origin(Any),
         AllowedOrigins::Only(origins) => layer.allow_origin(origins.clone()),

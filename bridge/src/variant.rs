@@ -24,11 +24,16 @@ pub(crate) struct Variants {
 
 impl Variants {
     /// The variants of `message`; `None` where no field has the `option`.
-    pub(crate) fn of(message: &MessageDescriptor, option: &ExtensionDescriptor, transcoder: &Transcoder) -> Option<Self> {
+    pub(crate) fn of(
+        message: &MessageDescriptor,
+        option: &ExtensionDescriptor,
+        transcoder: &Transcoder,
+    ) -> Option<Self> {
         let member = |field: prost_reflect::FieldDescriptor| {
             field.containing_oneof()?;
             let options = field.options();
-            let Value::String(name) = options.has_extension(option).then(|| options.get_extension(option))?.into_owned()
+            let Value::String(name) =
+                options.has_extension(option).then(|| options.get_extension(option))?.into_owned()
             else {
                 return None;
             };

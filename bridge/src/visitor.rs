@@ -124,13 +124,21 @@ mod tests {
         let headers = [("x-forwarded-for", "6.6.6.6, 203.0.113.7")];
         assert_eq!(visitor(&headers, true).metadata().get("x-forwarded-for").unwrap(), "203.0.113.7");
         assert_eq!(visitor(&headers, false).metadata().get("x-forwarded-for").unwrap(), "10.0.0.9");
-        assert_eq!(visitor(&[("x-forwarded-for", "rubbish")], true).metadata().get("x-forwarded-for").unwrap(), "10.0.0.9");
+        assert_eq!(
+            visitor(&[("x-forwarded-for", "rubbish")], true).metadata().get("x-forwarded-for").unwrap(),
+            "10.0.0.9"
+        );
     }
 
     #[test]
     fn only_known_headers_reach_the_core() {
         let visitor = visitor(
-            &[("authorization", "Bearer t"), ("user-agent", "curl"), ("colloquy-bridge-key", "stolen"), ("cookie", "c")],
+            &[
+                ("authorization", "Bearer t"),
+                ("user-agent", "curl"),
+                ("colloquy-bridge-key", "stolen"),
+                ("cookie", "c"),
+            ],
             false,
         );
         let metadata = visitor.metadata();

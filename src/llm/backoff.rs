@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::{Clock, Failure, Retry};
+use super::failure::{Clock, Failure, Reason, Retry};
 
 /// The wait before the first retry; each further one doubles it.
 const FIRST: Duration = Duration::from_millis(400);
@@ -23,6 +23,8 @@ pub(super) fn wait(failure: &Failure, retry: u32, random: f64) -> Option<Duratio
         Failure::UnknownModel(_) | Failure::Rejected(_) => return None,
         // The time for the whole answer is used up.
         Failure::Timeout(Clock::Total) => return None,
+        // Its purpose is that nobody waits for this provider.
+        Failure::Unavailable { reason: Reason::BreakerOpen, .. } => return None,
         Failure::Unavailable { retry, .. } => *retry,
         Failure::Timeout(_) | Failure::Protocol(_) => Retry::Backoff,
     };
@@ -39,10 +41,7 @@ pub(super) fn wait(failure: &Failure, retry: u32, random: f64) -> Option<Duratio
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::failure::{Breach, Reason},
-        *,
-    };
+    use super::{super::failure::Breach, *};
 
     fn unavailable(retry: Retry) -> Failure {
         Failure::Unavailable { reason: Reason::Status(429, None), retry, source: None }
@@ -67,7 +66,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_and_spent_time_are_final() {
+    fn a_refusal_spent_time_and_an_open_breaker_are_final() {
+        let retry = Retry::After(Duration::from_secs(1));
+        let breaker = Failure::Unavailable { reason: Reason::BreakerOpen, retry, source: None };
+        assert_eq!(wait(&breaker, 0, 0.0), None);
         assert_eq!(wait(&Failure::Rejected(Reason::Status(400, None)), 0, 0.0), None);
         assert_eq!(wait(&Failure::Timeout(Clock::Total), 0, 0.0), None);
         assert!(wait(&Failure::Timeout(Clock::Connect), 0, 0.0).is_some());

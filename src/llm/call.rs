@@ -21,6 +21,9 @@ const MAX_STREAM: usize = 64 << 20;
 const MAX_REFUSAL: usize = 64 << 10;
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
+/// For how long the end of a body is awaited after the end of the answer.
+const DRAIN_TIME: Duration = Duration::from_millis(50);
+
 /// A call under way. Dropping it closes the connection, which is how a provider learns that it may stop.
 pub(super) struct Call {
     response: Response,
@@ -29,6 +32,8 @@ pub(super) struct Call {
     reader: Box<dyn Reader>,
     out: Output,
     clocks: Clocks,
+    /// A fault that waits until the pieces before it are taken.
+    failure: Option<Failure>,
     ended: bool,
 }
 
@@ -65,6 +70,7 @@ impl Call {
             reader,
             out: Output::default(),
             clocks,
+            failure: None,
             ended: false,
         })
     }
@@ -76,11 +82,15 @@ impl Call {
                 self.ended = matches!(piece, Piece::End(_));
                 return Ok(Some(piece));
             }
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
             if self.ended {
+                self.drain().await;
                 return Ok(None);
             }
             if let Some(event) = self.decoder.next()? {
-                self.reader.read(&event, &mut self.out)?;
+                self.failure = self.reader.read(&event, &mut self.out).err();
                 if self.out.take_progress() {
                     self.clocks.progress();
                 }
@@ -105,6 +115,11 @@ impl Call {
         }
         self.decoder.feed(&bytes);
         Ok(())
+    }
+
+    /// Reads the body to its end, which follows at once as a rule: only then can the connection serve another call.
+    async fn drain(&mut self) {
+        let _ = timeout(DRAIN_TIME, async { while let Ok(Some(_)) = self.response.chunk().await {} }).await;
     }
 }
 

@@ -103,10 +103,12 @@ impl Output {
         self.progress = true;
     }
 
-    /// The provider's count so far.
+    /// The provider's count so far. Servers that do not count send zeros, which is no count.
     pub(super) fn usage(&mut self, input_tokens: u64, output_tokens: u64) {
         self.usage.raise(input_tokens, output_tokens);
-        self.pieces.push_back(Piece::Usage(self.usage));
+        if self.usage != Usage::default() {
+            self.pieces.push_back(Piece::Usage(self.usage));
+        }
     }
 
     /// The provider says that the answer is finished. Some give no reason, some say `stop` after a tool call; but one

@@ -1,7 +1,7 @@
 //! Language models: one question in, a stream of pieces out, whichever provider answers.
 //!
-//! [`Models`] is the door. Behind it a [`Provider`](provider::Provider) makes calls over HTTP, and a dialect
-//! ([`anthropic`], [`openai`]) turns a [`Prompt`] into a request and the provider's events into [`Piece`]s.
+//! [`Models`] is the door. Behind it a provider makes calls over HTTP, and the dialect that it speaks turns a [`Prompt`]
+//! into a request and the events that come back into [`Piece`]s.
 //!
 //! - `models` picks the provider, falls back to others, and hands out the stream
 //! - `provider` is one configured provider: settings, retries until the first visible piece

@@ -153,9 +153,9 @@ impl Reader for Chunks {
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
             self.delta(choice.delta.unwrap_or_default(), out);
             if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
-                self.flush(out);
-                // A refusal was noticed before, by its text.
                 let reason = finish_reason(&reason)?;
+                self.flush(out);
+                // A refusal was noticed before, by its text, and stands.
                 self.finish.get_or_insert(reason);
             }
         }

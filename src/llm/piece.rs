@@ -15,7 +15,8 @@ pub enum Piece {
     /// The model wants a tool to be called; it comes whole.
     ToolCall(ToolCall),
     /// Tokens as counted by the provider so far. Counts are cumulative: each one replaces those before it.
-    /// A provider may send none at all.
+    /// A provider may send none at all, and before `End` the count of the answer lags behind what was said: the tokens
+    /// of an answer that was cut off are for the caller to count.
     Usage(Usage),
     /// The answer is finished. Nothing follows.
     End(FinishReason),

@@ -149,7 +149,10 @@ mod tests {
         assert_eq!(body["additionalProperties"], false);
         assert!(body["properties"].get("conversation_id").is_none());
         assert_eq!(body["properties"]["content"]["type"], "string");
-        assert_eq!(send["responses"]["200"]["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/SendMessageResponse");
+        assert_eq!(
+            send["responses"]["200"]["content"]["application/json"]["schema"]["$ref"],
+            "#/components/schemas/SendMessageResponse"
+        );
         assert!(send.get("security").is_none());
 
         assert_eq!(document["paths"]["/api/v1/auth/login"]["post"]["security"], json!([]));
@@ -163,9 +166,12 @@ mod tests {
     fn a_message_is_described_as_it_is_written() {
         let document = made();
         let message = &document["components"]["schemas"]["Message"];
-        assert_eq!(message["properties"]["seq"], json!({
-            "type": "integer", "format": "int64", "description": "Gapless within the conversation, from 1.",
-        }));
+        assert_eq!(
+            message["properties"]["seq"],
+            json!({
+                "type": "integer", "format": "int64", "description": "Gapless within the conversation, from 1.",
+            })
+        );
         assert!(message["properties"]["role"]["enum"].as_array().unwrap().contains(&json!("assistant")));
         let required = message["required"].as_array().unwrap();
         assert!(required.contains(&json!("sibling_ids")) && !required.contains(&json!("parent_id")));

@@ -48,13 +48,14 @@ impl ClientFrames {
             carrier: number(&schema.message(CARRIER)?.0, "frame")?,
             message,
             id: number(&frame, "id")?,
-            variants: Variants::of(&frame, &schema.frame_type, &schema.transcoder).ok_or(SchemaError::Missing(FRAME))?,
+            variants: Variants::of(&frame, &schema.frame_type, &schema.transcoder)
+                .ok_or(SchemaError::Missing(FRAME))?,
             top_level: frame.fields().flat_map(|variant| top_level(&variant)).collect(),
         })
     }
 
     /// Encodes a frame of JSON as a request of the core.
-    pub(crate) fn from_json(&self, text: &[u8]) -> Result<Bytes, Fault> {
+    pub(crate) fn read_json(&self, text: &[u8]) -> Result<Bytes, Fault> {
         let members = Members::read(text).map_err(input::refusal)?;
         let id = members.id()?;
         self.encode(&members, id.as_deref()).map_err(|refusal| Fault::from(refusal).in_reply_to(id))
@@ -62,7 +63,7 @@ impl ClientFrames {
 
     /// Wraps a `ClientFrame` as a request of the core. It is read through first: at bytes that it cannot decode, the core would
     /// end the session.
-    pub(crate) fn from_proto(&self, frame: &[u8]) -> Result<Bytes, Fault> {
+    pub(crate) fn read_proto(&self, frame: &[u8]) -> Result<Bytes, Fault> {
         self.transcoder
             .to_json(self.message, frame, &mut Vec::new())
             .map_err(|malformed| Refusal::new(Reason::InvalidMessage, malformed.to_string()))?;
@@ -121,7 +122,8 @@ impl ClientFrames {
         let start = out.len();
         self.transcoder.to_wire(variant.message, data, out).map_err(input::refusal)?;
         for (key, value) in members.beside_data() {
-            let known = |field: &&TopLevel| field.variant == variant.number && field.names.iter().any(|name| name == key);
+            let known =
+                |field: &&TopLevel| field.variant == variant.number && field.names.iter().any(|name| name == key);
             let Some(field) = self.top_level.iter().find(known) else {
                 return Err(Refusal::field(key, "is not a member of this frame"));
             };

@@ -69,10 +69,12 @@ impl Frames {
     /// Encodes a client's message for the core.
     pub(crate) fn read(&self, protocol: Subprotocol, message: &Message) -> Result<Bytes, Fault> {
         match (protocol, message) {
-            (Subprotocol::Json, Message::Text(text)) => self.client.from_json(text.as_bytes()),
-            (Subprotocol::Proto, Message::Binary(frame)) => self.client.from_proto(frame),
+            (Subprotocol::Json, Message::Text(text)) => self.client.read_json(text.as_bytes()),
+            (Subprotocol::Proto, Message::Binary(frame)) => self.client.read_proto(frame),
             (Subprotocol::Json, _) => Err(Refusal::new(Reason::InvalidMessage, "frames are text messages here").into()),
-            (Subprotocol::Proto, _) => Err(Refusal::new(Reason::InvalidMessage, "frames are binary messages here").into()),
+            (Subprotocol::Proto, _) => {
+                Err(Refusal::new(Reason::InvalidMessage, "frames are binary messages here").into())
+            }
         }
     }
 

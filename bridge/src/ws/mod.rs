@@ -165,7 +165,9 @@ impl Sockets {
         drop(client);
         match opened {
             // Boxed: what a task holds while it waits is what an idle socket costs.
-            Ok(upstream) => Box::new(Session::new(frames, protocol, hygiene, socket, upstream, requests)).run(stop).await,
+            Ok(upstream) => {
+                Box::new(Session::new(frames, protocol, hygiene, socket, upstream, requests)).run(stop).await
+            }
             Err(farewell) => say_goodbye(socket, &frames, protocol, farewell).await,
         }
     }
@@ -229,7 +231,8 @@ impl Drop for Open {
 }
 
 fn upgrade_required() -> Problem {
-    let refusal = Refusal::new(Reason::InvalidMessage, "this is a websocket: send a version 13 handshake over http/1.1");
+    let refusal =
+        Refusal::new(Reason::InvalidMessage, "this is a websocket: send a version 13 handshake over http/1.1");
     Problem::with_http(StatusCode::UPGRADE_REQUIRED, refusal)
 }
 

@@ -90,7 +90,9 @@ impl ServerFrames {
             wire::put_bytes(self.reply_to, id.as_bytes(), &mut out);
         }
         let mut payload = Vec::new();
-        if let Err(invalid) = self.transcoder.to_wire(self.error.message, fault.to_json().to_string().as_bytes(), &mut payload) {
+        if let Err(invalid) =
+            self.transcoder.to_wire(self.error.message, fault.to_json().to_string().as_bytes(), &mut payload)
+        {
             tracing::error!(error = %invalid, "an error frame could not be made");
         }
         wire::put_bytes(self.error.number, &payload, &mut out);

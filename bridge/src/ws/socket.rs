@@ -285,6 +285,9 @@ pub(crate) async fn say_goodbye(mut socket: WebSocket, frames: &Frames, protocol
         Ok::<_, tungstenite::Error>(())
     };
     if !matches!(timeout(FAREWELL_LIMIT, Box::pin(goodbye)).await, Ok(Ok(()))) {
-        tracing::debug!(code = u16::from(farewell.code.frame().code), "the client did not hear why its socket was closed");
+        tracing::debug!(
+            code = u16::from(farewell.code.frame().code),
+            "the client did not hear why its socket was closed"
+        );
     }
 }

@@ -84,7 +84,8 @@ pub(crate) async fn served(upstream: Upstream) -> (Uri, JoinSet<()>) {
     let mut serving = JoinSet::new();
     serving.spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let service = TowerToHyperService::new(upstream.map_request(|request: Request<Incoming>| request.map(Body::new)));
+        let service =
+            TowerToHyperService::new(upstream.map_request(|request: Request<Incoming>| request.map(Body::new)));
         let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
         connection.await.unwrap();
     });

@@ -72,7 +72,13 @@ pub(crate) async fn bridge_to(upstream: Upstream, settings: Settings) -> Bridge 
 
 impl Bridge {
     /// Sends a request and reads the head of the answer.
-    pub(crate) async fn open(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Incoming> {
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response<Incoming> {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -109,7 +115,11 @@ impl Bridge {
     }
 
     /// Opens a socket with these headers; also the headers of the answer.
-    pub(crate) async fn socket_with(&self, path: &str, headers: &[(&'static str, &'static str)]) -> (Socket, HeaderMap) {
+    pub(crate) async fn socket_with(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> (Socket, HeaderMap) {
         let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());

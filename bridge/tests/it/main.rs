@@ -1,5 +1,7 @@
 //! The bridge alone, against a core that the tests play themselves.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod core;
 mod harness;
 mod pages;

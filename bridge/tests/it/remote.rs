@@ -31,9 +31,8 @@ async fn calls_streams_and_sessions_reach_a_remote_core() {
     });
     assert!(answer.body.starts_with(b"id: 0\ndata: {\"type\":\"end\","));
 
-    let (mut socket, mut session) = join!(bridge.socket("/api/v1/ws?token=t"), async {
-        core.expect("SessionService/Connect").await.open()
-    });
+    let (mut socket, mut session) =
+        join!(bridge.socket("/api/v1/ws?token=t"), async { core.expect("SessionService/Connect").await.open() });
     socket.send(json!({"type": "ping", "id": "1"})).await;
     assert_eq!(session.received().await.unwrap()["frame"]["id"], "1");
     session.send(json!({"frame": {"pong": {}}})).await;

@@ -18,11 +18,15 @@ const USER: &str = "0190f3c2-7d1e-7b6a-9b0e-3f2d1c0b9a88";
 #[tokio::test]
 async fn a_body_becomes_the_request_and_the_response_becomes_the_body() {
     let (bridge, mut core) = bridge().await;
-    let (answer, ()) = join!(bridge.post("/api/v1/auth/login", json!({"username": "ada", "password": "secret"})), async {
-        let mut call = core.expect("AuthService/Login").await;
-        assert_eq!(call.message().await, json!({"username": "ada", "password": "secret"}));
-        call.answer(json!({"access_token": "a", "token_type": "bearer", "expires_in": 900, "user": {"role": "user"}})).await;
-    });
+    let (answer, ()) =
+        join!(bridge.post("/api/v1/auth/login", json!({"username": "ada", "password": "secret"})), async {
+            let mut call = core.expect("AuthService/Login").await;
+            assert_eq!(call.message().await, json!({"username": "ada", "password": "secret"}));
+            call.answer(
+                json!({"access_token": "a", "token_type": "bearer", "expires_in": 900, "user": {"role": "user"}}),
+            )
+            .await;
+        });
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.json()["expires_in"], 900);
@@ -33,15 +37,16 @@ async fn a_body_becomes_the_request_and_the_response_becomes_the_body() {
 #[tokio::test]
 async fn path_and_query_fill_the_request() {
     let (bridge, mut core) = bridge().await;
-    let (answer, ()) = join!(bridge.get("/api/v1/conversations/c%201/messages?before_seq=7&include_siblings=true"), async {
-        let mut call = core.expect("ConversationService/ListMessages").await;
-        let message = call.message().await;
-        assert_eq!(message["conversation_id"], "c 1");
-        assert_eq!(message["before_seq"], 7);
-        assert_eq!(message["include_siblings"], true);
-        assert!(message.get("after_seq").is_none());
-        call.answer(json!({})).await;
-    });
+    let (answer, ()) =
+        join!(bridge.get("/api/v1/conversations/c%201/messages?before_seq=7&include_siblings=true"), async {
+            let mut call = core.expect("ConversationService/ListMessages").await;
+            let message = call.message().await;
+            assert_eq!(message["conversation_id"], "c 1");
+            assert_eq!(message["before_seq"], 7);
+            assert_eq!(message["include_siblings"], true);
+            assert!(message.get("after_seq").is_none());
+            call.answer(json!({})).await;
+        });
     assert_eq!(answer.json(), json!({"messages": [], "has_more": false, "next_page_token": ""}));
 }
 
@@ -49,7 +54,8 @@ async fn path_and_query_fill_the_request() {
 async fn a_list_in_the_query_is_separated_by_commas_or_repeated() {
     let (bridge, mut core) = bridge().await;
     for query in ["member_ids=a,b", "member_ids=a&member_ids=b"] {
-        let (answer, ()) = join!(bridge.post(&format!("/api/v1/conversations?{query}"), json!({"title": "t"})), async {
+        let path = format!("/api/v1/conversations?{query}");
+        let (answer, ()) = join!(bridge.post(&path, json!({"title": "t"})), async {
             let mut call = core.expect("ConversationService/CreateConversation").await;
             assert_eq!(call.message().await["member_ids"], json!(["a", "b"]), "{query}");
             call.answer(json!({})).await;

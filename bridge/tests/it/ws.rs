@@ -27,7 +27,9 @@ async fn frames_go_both_ways() {
     let (bridge, mut core) = bridge().await;
     let (mut socket, mut session) = open(&bridge, &mut core).await;
 
-    socket.send(json!({"type": "read", "id": "f1", "timestamp": 12, "data": {"conversation_id": "c", "seq": "3"}})).await;
+    socket
+        .send(json!({"type": "read", "id": "f1", "timestamp": 12, "data": {"conversation_id": "c", "seq": "3"}}))
+        .await;
     let frame = session.received().await.unwrap();
     assert_eq!(frame, json!({"frame": {"id": "f1", "read": {"conversation_id": "c", "seq": 3}}}));
 
@@ -63,7 +65,10 @@ async fn what_clients_write_differently_is_understood() {
             json!({"data": {"conversation_id": "c"}, "message": "hi", "type": "message"}),
             json!({"id": "", "message": {"content": "hi", "conversation_id": "c"}}),
         ),
-        (json!({"type": "join_session", "data": {"conversation_id": "c"}}), json!({"id": "", "join_session": {"session_id": "c"}})),
+        (
+            json!({"type": "join_session", "data": {"conversation_id": "c"}}),
+            json!({"id": "", "join_session": {"session_id": "c"}}),
+        ),
         (json!({"type": "auth.refresh", "data": {"token": "t"}}), json!({"id": "", "auth_refresh": {"token": "t"}})),
     ];
     for (sent, received) in table {
@@ -177,7 +182,9 @@ async fn binary_frame(socket: &mut Socket) -> Value {
 #[tokio::test]
 async fn the_subprotocol_is_named_only_to_those_who_asked() {
     let (bridge, mut core) = bridge().await;
-    for (asked, named) in [(&[][..], None), (&[("sec-websocket-protocol", "colloquy.v1.json")], Some("colloquy.v1.json"))] {
+    for (asked, named) in
+        [(&[][..], None), (&[("sec-websocket-protocol", "colloquy.v1.json")], Some("colloquy.v1.json"))]
+    {
         let ((_socket, headers), _call) = join!(bridge.socket_with("/api/ws?token=t", asked), core.call());
         assert_eq!(headers.get("sec-websocket-protocol").map(|name| name.to_str().unwrap()), named);
     }
@@ -217,7 +224,8 @@ async fn without_a_credential_the_socket_is_told_and_closed() {
 async fn a_session_that_is_refused_closes_the_socket_with_a_reason() {
     let (bridge, mut core) = bridge().await;
     let limit = |limit: &str| {
-        let details = ErrorDetails::with_error_info("CONNECTION_LIMIT_EXCEEDED", "colloquy", [("limit".into(), limit.into())]);
+        let details =
+            ErrorDetails::with_error_info("CONNECTION_LIMIT_EXCEEDED", "colloquy", [("limit".into(), limit.into())]);
         Status::with_error_details(Code::ResourceExhausted, "too many connections", details)
     };
     let table = [
