@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use crate::model::key::SigningAlgorithm;
+
 /// A setting that is wrong: its name, its value and what would be right.
 #[derive(Debug, thiserror::Error)]
 #[error("setting {name} = {value:?}: {wanted}")]
@@ -53,6 +55,7 @@ values! {
     usize: "a whole number",
     i64: "a whole number",
     bool: "true or false",
+    SigningAlgorithm: "one of EdDSA RS256 HS256",
 }
 
 impl Value for Duration {
@@ -116,18 +119,6 @@ choices! {
         Store = "store",
         /// It is refused.
         Reject = "reject",
-    }
-}
-
-choices! {
-    /// How access tokens are signed (RFC 7518, RFC 8037).
-    SigningAlgorithm {
-        /// Ed25519.
-        EdDsa = "EdDSA",
-        /// RSA with SHA-256.
-        Rs256 = "RS256",
-        /// HMAC with SHA-256; there are no public keys then.
-        Hs256 = "HS256",
     }
 }
 

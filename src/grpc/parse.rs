@@ -4,7 +4,10 @@ use std::str::FromStr;
 
 use crate::{
     error::{Error, Result},
-    model::page::{self, PageRequest},
+    model::{
+        clock::Day,
+        page::{self, PageRequest},
+    },
 };
 
 /// Reads an identifier.
@@ -41,4 +44,10 @@ pub(crate) fn next_page_token(next: Option<&str>) -> String {
 /// Reads an enumeration's number.
 pub(crate) fn choice<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T> {
     T::try_from(number).map_err(|_| Error::invalid(field, "is not one of its values"))
+}
+
+/// Reads a UTC day that may be absent; empty counts as absent.
+pub(crate) fn optional_day(field: &'static str, text: &str) -> Result<Option<Day>> {
+    let day = (!text.is_empty()).then(|| text.parse()).transpose();
+    day.map_err(|_| Error::invalid(field, "must be a day such as 2026-01-31"))
 }

@@ -2,3 +2,5 @@
 
 pub mod bus;
 pub mod signal;
+pub mod throttle;
+pub mod ticket;

@@ -3,10 +3,17 @@
 use std::{
     fmt,
     ops::{Add, Sub},
+    str::FromStr,
     time::Duration,
 };
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{
+    Date, OffsetDateTime,
+    format_description::{BorrowedFormatItem, well_known::Rfc3339},
+    macros::format_description,
+};
+
+const DAY: &[BorrowedFormatItem<'static>] = format_description!("[year]-[month]-[day]");
 
 /// A point in time: microseconds since 1970 UTC, the finest that PostgreSQL keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,7 +42,7 @@ impl Timestamp {
 
     /// The UTC day, `YYYY-MM-DD`.
     pub fn day(self) -> String {
-        self.date_time().date().format(format_description!("[year]-[month]-[day]")).unwrap_or_default()
+        Day::from(self).to_string()
     }
 
     fn date_time(self) -> OffsetDateTime {
@@ -63,6 +70,37 @@ impl fmt::Display for Timestamp {
     /// RFC 3339, UTC.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.date_time().format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// A UTC day; written `YYYY-MM-DD`, which sorts as days do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Day(Date);
+
+impl Day {
+    /// The day so many days earlier.
+    pub fn minus(self, days: u16) -> Self {
+        Self(self.0.saturating_sub(time::Duration::days(days.into())))
+    }
+}
+
+impl From<Timestamp> for Day {
+    fn from(at: Timestamp) -> Self {
+        Self(at.date_time().date())
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.format(DAY).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl FromStr for Day {
+    type Err = time::error::Parse;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Date::parse(text, DAY).map(Self)
     }
 }
 

@@ -3,8 +3,10 @@
 pub mod caller;
 pub mod clock;
 pub mod conversation;
+pub mod credential;
 pub mod event;
 pub mod ids;
+pub mod key;
 pub mod message;
 pub mod page;
 pub mod session;

@@ -3,6 +3,7 @@
 use super::{
     clock::Timestamp,
     ids::{SessionId, UserId},
+    user::Role,
 };
 
 /// A signed-in session.
@@ -22,4 +23,15 @@ pub struct Session {
     pub last_used_at: Timestamp,
     /// When it ends unless it is refreshed.
     pub expires_at: Timestamp,
+}
+
+/// Who a signed-in session acts as, as of now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The account.
+    pub user_id: UserId,
+    /// The account's name.
+    pub username: String,
+    /// What the account may do.
+    pub role: Role,
 }

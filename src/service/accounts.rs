@@ -1,25 +1,269 @@
-//! Accounts: stub until the accounts slice lands.
+//! Accounts and their credentials: sign-up, sign-in, sessions, and what a credential is worth.
 
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::broadcast;
+
+use super::{identity::Identities, passwords::Passwords, tokens::Tokens};
 use crate::{
+    config::Registration,
     error::{Error, Result},
-    model::caller::Caller,
+    live::{
+        throttle::Throttle,
+        ticket::{Grant, Tickets},
+    },
+    model::{
+        caller::{Caller, Origin},
+        clock::{Clock, Timestamp},
+        credential::{self, Digest},
+        ids::{SessionId, UserId},
+        key::PublicKey,
+        page::{Page, PageRequest},
+        session::Session,
+        user::{self, NewUser, Role, User},
+    },
+    store::{Rotation, Store},
 };
 
-/// Signs people in.
-#[derive(Clone, Debug)]
-pub struct Accounts {}
+/// Characters that are kept of what a client says about itself.
+const USER_AGENT_LENGTH: usize = 256;
+/// What everybody hears whose session is gone.
+const SIGNED_OUT: Error = Error::Unauthenticated("the session has ended");
+/// What everybody hears who shows a refresh token that is not good, or not any more.
+const NOT_REFRESHED: Error = Error::Unauthenticated("the refresh token is not valid");
+
+/// What accounts are made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where accounts and sessions are kept.
+    pub store: Store,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Signs access tokens.
+    pub tokens: Tokens,
+    /// Checks passwords.
+    pub passwords: Passwords,
+    /// Issues tickets.
+    pub tickets: Tickets,
+    /// Holds sign-in back.
+    pub throttle: Throttle,
+    /// Knows who is signed in.
+    pub identities: Identities,
+    /// Who may register.
+    pub registration: Registration,
+    /// How long a session lasts without a refresh.
+    pub session_ttl: Duration,
+}
+
+/// Signs people in and tells who they are. Cheap to clone.
+#[derive(Clone)]
+pub struct Accounts(Arc<Parts>);
+
+/// The tokens of a session.
+pub(crate) struct TokenPair {
+    /// A JWT.
+    pub(crate) access_token: String,
+    /// Opaque, good once.
+    pub(crate) refresh_token: String,
+    /// The access token's life.
+    pub(crate) expires_in: Duration,
+}
 
 impl Accounts {
-    /// Who an access token belongs to.
-    pub async fn authenticate(&self, _token: &str) -> Result<Caller> {
-        Err(Error::Unauthenticated("no"))
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
-    /// Whether a credential is a ticket.
-    pub fn is_ticket(&self, _credential: &str) -> bool {
-        false
+
+    /// Makes an account for whoever asks.
+    pub(crate) async fn register(&self, new: NewUser) -> Result<User> {
+        match self.0.registration {
+            Registration::Open => self.create(new, Role::User).await,
+            Registration::Closed => Err(Error::PermissionDenied("registration is closed")),
+        }
     }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every fault, [`Error::AlreadyExists`] when the name or the email is taken.
+    pub async fn create(&self, new: NewUser, role: Role) -> Result<User> {
+        Error::of_faults([
+            ("username", user::username_fault(&new.username)),
+            ("email", user::email_fault(&new.email)),
+            ("password", user::password_fault(&new.password)),
+        ])?;
+        let password_hash = self.0.passwords.hash(new.password).await?;
+        let now = self.0.clock.now();
+        let user = User {
+            id: UserId::generate(),
+            username: new.username,
+            email: new.email,
+            display_name: String::new(),
+            role,
+            is_active: true,
+            created_at: now,
+            updated_at: now,
+        };
+        self.0.store.insert_user(&user, &password_hash).await?;
+        tracing::info!(user.id = %user.id, user.role = role.as_str(), "account created");
+        Ok(user)
+    }
+
+    /// Makes the first admin unless there is an account of that name, which stays as it is.
+    ///
+    /// # Errors
+    /// As [`Accounts::create`], and when the email is another account's.
+    pub async fn ensure_admin(&self, admin: NewUser) -> Result<()> {
+        if self.0.store.account(&admin.username).await?.is_some() {
+            return Ok(());
+        }
+        match self.create(admin, Role::Admin).await {
+            // Another node was first.
+            Ok(_) | Err(Error::AlreadyExists("username")) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a session for whoever knows the password. A wrong name, a wrong password and an account that may not sign
+    /// in are told apart neither by the answer nor by the time it takes.
+    pub(crate) async fn login(&self, name: &str, password: String, origin: &Origin) -> Result<(TokenPair, User)> {
+        let found = self.0.store.account(name).await?;
+        self.0.throttle.admit(name, &origin.address).await?;
+        let (user, password_hash) = found.unzip();
+        let matches = self.0.passwords.verify(password, password_hash).await?;
+        let user = user
+            .filter(|user| matches && user.is_active)
+            .ok_or(Error::Unauthenticated("the username or the password is wrong"))?;
+        self.0.throttle.forgive(name, &origin.address).await;
+
+        let now = self.0.clock.now();
+        let session = Session {
+            id: SessionId::generate(),
+            user_id: user.id,
+            user_agent: origin.user_agent.chars().take(USER_AGENT_LENGTH).collect(),
+            address: origin.address.clone(),
+            created_at: now,
+            last_used_at: now,
+            expires_at: now + self.0.session_ttl,
+        };
+        let refresh_token = credential::generate(credential::REFRESH_TOKEN);
+        self.0.store.open_session(&session, &Digest::of(&refresh_token)).await?;
+        tracing::info!(user.id = %user.id, session.id = %session.id, "signed in");
+        Ok((self.token_pair(user.id, session.id, refresh_token).await?, user))
+    }
+
+    /// Exchanges a refresh token for a new pair of tokens; one that was used before ends its session.
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<TokenPair> {
+        let fresh = credential::generate(credential::REFRESH_TOKEN);
+        let (shown, kept) = (Digest::of(refresh_token), Digest::of(&fresh));
+        match self.0.store.rotate_refresh_token(&shown, &kept, self.0.clock.now(), self.0.session_ttl).await? {
+            Rotation::Rotated { session_id, user_id } => self.token_pair(user_id, session_id, fresh).await,
+            Rotation::Reused(session_id) => {
+                self.0.identities.end(&[session_id]).await;
+                tracing::warn!(session.id = %session_id, "a used refresh token was shown again, session ended");
+                Err(NOT_REFRESHED)
+            }
+            Rotation::Unknown => Err(NOT_REFRESHED),
+        }
+    }
+
+    /// Ends the caller's session.
+    pub(crate) async fn logout(&self, caller: &Caller) -> Result<()> {
+        self.0.store.end_session(caller.user_id, caller.session_id).await?;
+        self.0.identities.end(&[caller.session_id]).await;
+        Ok(())
+    }
+
+    /// The caller's open sessions, newest first.
+    pub(crate) async fn sessions(&self, caller: &Caller, page: &PageRequest) -> Result<Page<Session>> {
+        let after = page.after.as_deref().map(str::parse).transpose();
+        let after = after.map_err(|_| Error::invalid("page_token", "is not a token of this list"))?;
+        self.0.store.sessions(caller.user_id, after, page, self.0.clock.now()).await
+    }
+
+    /// Ends one of the caller's sessions.
+    pub(crate) async fn end_session(&self, caller: &Caller, session: SessionId) -> Result<()> {
+        if !self.0.store.end_session(caller.user_id, session).await? {
+            return Err(Error::NotFound("session"));
+        }
+        self.0.identities.end(&[session]).await;
+        Ok(())
+    }
+
+    /// A ticket for the caller's session, and how long it is good.
+    pub(crate) async fn issue_ticket(&self, caller: &Caller) -> (String, Duration) {
+        let grant = Grant { session_id: caller.session_id, expires_at: caller.expires_at };
+        (self.0.tickets.issue(grant).await, self.0.tickets.ttl())
+    }
+
+    /// The public keys whose tokens may live.
+    pub(crate) async fn public_keys(&self) -> Result<Vec<PublicKey>> {
+        self.0.tokens.public_keys().await
+    }
+
+    /// Who a credential belongs to. What kind it is, is seen by its form: keys of service accounts and tokens of
+    /// outside issuers will be told apart here.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when it is worth nothing.
+    pub async fn authenticate(&self, credential: &str) -> Result<Caller> {
+        if credential.starts_with(credential::TICKET) {
+            return Err(Error::Unauthenticated("a ticket opens a live connection and nothing else"));
+        }
+        let claimed = self.0.tokens.verify(credential).await?;
+        let caller = self.caller(claimed.session_id, claimed.expires_at).await?;
+        if caller.user_id == claimed.user_id { Ok(caller) } else { Err(SIGNED_OUT) }
+    }
+
+    /// Whether a credential is a ticket, by its form.
+    pub fn is_ticket(&self, credential: &str) -> bool {
+        credential.starts_with(credential::TICKET)
+    }
+
     /// Who a ticket belongs to; it is used up.
-    pub async fn redeem_ticket(&self, _ticket: &str) -> Result<Caller> {
-        Err(Error::Unauthenticated("no"))
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when it was used up before, has expired, or its session has ended.
+    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Caller> {
+        let grant = self.0.tickets.redeem(ticket).await;
+        let grant = grant.ok_or(Error::Unauthenticated("the ticket is not valid"))?;
+        self.caller(grant.session_id, grant.expires_at).await
+    }
+
+    /// Whether the caller is still signed in; for what outlives a call, to ask every few seconds.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when the session has ended or the user may not sign in any more.
+    pub async fn check(&self, caller: &Caller) -> Result<()> {
+        self.caller(caller.session_id, caller.expires_at).await.map(drop)
+    }
+
+    /// The sessions that end on this node from now on. A listener that missed some asks [`Accounts::check`]; ends on
+    /// other nodes are seen by nothing else.
+    pub fn ended_sessions(&self) -> broadcast::Receiver<SessionId> {
+        self.0.identities.ended()
+    }
+
+    async fn caller(&self, session_id: SessionId, expires_at: Timestamp) -> Result<Caller> {
+        let identity = self.0.identities.find(session_id).await?.ok_or(SIGNED_OUT)?;
+        Ok(Caller {
+            user_id: identity.user_id,
+            username: identity.username,
+            role: identity.role,
+            session_id,
+            expires_at,
+        })
+    }
+
+    async fn token_pair(&self, user: UserId, session: SessionId, refresh_token: String) -> Result<TokenPair> {
+        let access_token = self.0.tokens.sign(user, session).await?;
+        Ok(TokenPair { access_token, refresh_token, expires_in: self.0.tokens.ttl() })
+    }
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Accounts").finish_non_exhaustive()
     }
 }

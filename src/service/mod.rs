@@ -2,3 +2,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod identity;
+pub mod passwords;
+pub mod tokens;
+pub mod users;

@@ -1,10 +1,14 @@
 //! What must last: SQL, and nothing but SQL. One [`Store`] over the pools of a database; its queries stand by noun.
 
+mod key;
 mod member;
 mod message;
 mod run;
 mod schema;
+mod session;
 mod types;
+mod usage;
+mod user;
 
 use std::{path::Path, time::Duration};
 
@@ -20,6 +24,7 @@ use diesel_async::{
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
+pub(crate) use self::session::Rotation;
 use crate::error::{Error, Result};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");

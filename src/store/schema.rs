@@ -33,7 +33,6 @@ table! {
         created_at -> sql::Instant,
         last_used_at -> sql::Instant,
         expires_at -> sql::Instant,
-        revoked_at -> Nullable<sql::Instant>,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::model::{
     clock::Timestamp,
     conversation::{MemberRole, OnBusy},
     ids::{ContextId, ConversationId, KeyId, MessageId, NodeId, SessionId, UserId},
+    key::SigningAlgorithm,
     message::{MessageRole, MessageStatus},
     user::Role,
 };
@@ -136,7 +137,7 @@ macro_rules! words {
 }
 
 ids!(UserId, SessionId, ConversationId, MessageId, ContextId, NodeId, KeyId);
-words!(Role, OnBusy, MemberRole, MessageRole, MessageStatus);
+words!(Role, SigningAlgorithm, OnBusy, MemberRole, MessageRole, MessageStatus);
 value_of!(sql::Instant: Timestamp);
 
 impl ToSql<sql::Instant, Sqlite> for Timestamp {

@@ -13,6 +13,7 @@ CREATE TABLE users (
     updated_at BIGINT NOT NULL
 );
 
+-- A session that ends is deleted, and its tokens with it.
 CREATE TABLE sessions (
     id BLOB PRIMARY KEY NOT NULL,
     user_id BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -20,8 +21,7 @@ CREATE TABLE sessions (
     address TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     last_used_at BIGINT NOT NULL,
-    expires_at BIGINT NOT NULL,
-    revoked_at BIGINT
+    expires_at BIGINT NOT NULL
 );
 CREATE INDEX sessions_by_user ON sessions (user_id, id);
 
