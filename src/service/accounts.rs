@@ -241,7 +241,7 @@ impl Accounts {
 
     /// The sessions that end on this node from now on. A listener that missed some asks [`Accounts::check`]; ends on
     /// other nodes are seen by nothing else.
-    pub fn ended_sessions(&self) -> broadcast::Receiver<SessionId> {
+    pub fn revocations(&self) -> broadcast::Receiver<SessionId> {
         self.0.identities.ended()
     }
 

@@ -145,7 +145,7 @@ async fn live_connections_hear_of_an_end_at_once_here_and_soon_elsewhere() {
     let alice = server.register("alice").await;
     alice.at(&other_node).me().await.unwrap();
     let caller = server.accounts.authenticate(&alice.access_token).await.unwrap();
-    let mut ended = server.accounts.ended_sessions();
+    let mut ended = server.accounts.revocations();
 
     alice.auth().logout(LogoutRequest {}).await.unwrap();
     assert_eq!(ended.recv().await.unwrap(), caller.session_id);
