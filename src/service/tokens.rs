@@ -12,6 +12,7 @@ use aws_lc_rs::{
     rsa::{self, KeySize},
     signature::{Ed25519KeyPair, KeyPair as _, RsaKeyPair, RsaPublicKeyComponents},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
     crypto::{CryptoProvider, aws_lc},
@@ -241,7 +242,9 @@ impl Key {
                 let pair = RsaKeyPair::from_pkcs8(private_key).map_err(unreadable)?;
                 let RsaPublicKeyComponents::<Vec<u8>> { n, e } = pair.public_key().into();
                 let decoding = DecodingKey::from_rsa_raw_components(&n, &e);
-                (EncodingKey::from_rsa_der(private_key), decoding, Some(PublicMaterial::Rsa { n, e }))
+                // The crate takes RSA's DER as PKCS #1 only, its PEM as PKCS #8 too.
+                let encoding = EncodingKey::from_rsa_pem(pem(private_key).as_bytes()).map_err(Error::internal)?;
+                (encoding, decoding, Some(PublicMaterial::Rsa { n, e }))
             }
             SigningAlgorithm::Hs256 => {
                 (EncodingKey::from_secret(private_key), DecodingKey::from_secret(private_key), None)
@@ -266,6 +269,11 @@ fn generate(algorithm: SigningAlgorithm) -> Result<Vec<u8>> {
         }
         SigningAlgorithm::Hs256 => Ok(rand::random::<[u8; 32]>().to_vec()),
     }
+}
+
+/// PKCS #8 as text (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der))
 }
 
 /// The algorithm as the JWT crate names it.
