@@ -16,8 +16,10 @@ pub(crate) struct Scenario {
     pub(crate) outcome: Outcome,
     /// How many calls it must take, at most two retries included.
     pub(crate) calls: usize,
-    /// The first-piece and silence timers that the scenario needs; `None` for generous ones.
-    pub(crate) timers: Option<Duration>,
+    /// The first-piece timer that the scenario needs; `None` for a generous one.
+    pub(crate) first_piece: Option<Duration>,
+    /// The silence timer that the scenario needs; `None` for a generous one.
+    pub(crate) silence: Option<Duration>,
 }
 
 /// How an answer ends.
@@ -32,7 +34,10 @@ pub(crate) enum Outcome {
 use Outcome::{Failed, Finished};
 
 /// Long enough for a loaded machine to deliver what was sent, short enough to wait for.
-const SHORT: Duration = Duration::from_millis(700);
+const SOON: Duration = Duration::from_secs(2);
+
+/// The pace of keep-alives: many of them fit in [`SOON`].
+const PING: Duration = Duration::from_millis(100);
 
 /// Every scenario, as `wire` tells it.
 pub(crate) fn scenarios(wire: Wire) -> Vec<Scenario> {
@@ -59,9 +64,9 @@ pub(crate) fn scenarios(wire: Wire) -> Vec<Scenario> {
         // Faults after the first piece: what was said stands, and nothing is tried again.
         one("its body ends politely in mid-answer", script().pieces(3), Failed("protocol")),
         one("it hangs up in mid-answer", script().pieces(3).hang_up(), Failed("protocol")),
-        one("it stalls in mid-answer", script().pieces(3).stall(), Failed("timeout")).within(SHORT),
-        one("it only pings after saying something", script().pieces(2).ping_forever(SHORT / 10), Failed("timeout"))
-            .within(SHORT),
+        one("it stalls in mid-answer", script().pieces(3).stall(), Failed("timeout")).silent_for(SOON),
+        one("it only pings after saying something", script().pieces(2).ping_forever(PING), Failed("timeout"))
+            .silent_for(SOON),
         one("it reports an error in mid-answer", script().pieces(2).error("overloaded_error"), Failed("unavailable")),
         one("it sends nonsense in mid-answer", script().pieces(2).raw("data: {\"nonsense\n\n"), Failed("protocol")),
         one("its last event is cut", script().pieces(2).raw("data: {\"cut\":true}\n"), Failed("protocol")),
@@ -77,8 +82,8 @@ pub(crate) fn scenarios(wire: Wire) -> Vec<Scenario> {
         then_well("it resets at once", script().reset(), wire),
         then_well("it starts and then reports an error", script().start().error("overloaded_error"), wire),
         then_well("it ends without a word", script(), wire),
-        then_well("it says nothing", script().mute(), wire).within(SHORT),
-        then_well("it only pings", script().ping_forever(SHORT / 10), wire).within(SHORT),
+        then_well("it says nothing", script().mute(), wire).speaks_within(SOON),
+        then_well("it only pings", script().ping_forever(PING), wire).speaks_within(SOON),
         // Faults that retries do not cure.
         one("it refuses the request", script().status(400), Failed("rejected")),
         one("it refuses the key", script().status(401), Failed("rejected")),
@@ -95,7 +100,15 @@ pub(crate) fn scenarios(wire: Wire) -> Vec<Scenario> {
 
 /// A provider that plays the same script every time and is asked once.
 fn one(name: &'static str, script: Script, outcome: Outcome) -> Scenario {
-    Scenario { name, text: script.full_text(), scripts: vec![script], outcome, calls: 1, timers: None }
+    Scenario {
+        name,
+        text: script.full_text(),
+        scripts: vec![script],
+        outcome,
+        calls: 1,
+        first_piece: None,
+        silence: None,
+    }
 }
 
 /// A provider that fails the first call and answers the second.
@@ -107,12 +120,17 @@ fn then_well(name: &'static str, fault: Script, wire: Wire) -> Scenario {
         scripts: vec![fault, well],
         outcome: Finished("stop"),
         calls: 2,
-        timers: None,
+        first_piece: None,
+        silence: None,
     }
 }
 
 impl Scenario {
-    fn within(self, timers: Duration) -> Self {
-        Self { timers: Some(timers), ..self }
+    fn speaks_within(self, first_piece: Duration) -> Self {
+        Self { first_piece: Some(first_piece), ..self }
+    }
+
+    fn silent_for(self, silence: Duration) -> Self {
+        Self { silence: Some(silence), ..self }
     }
 }
