@@ -7,9 +7,6 @@ use std::{hint::black_box, time::Instant};
 use colloquy_bridge::transcode::Transcoder;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions, prost::Message as _};
 
-const ROUNDS: usize = 20;
-const MESSAGES: u32 = 5_000;
-
 /// Message types and frames as they come, in JSON.
 const FRAMES: [(&str, &str, &str); 8] = [
     ("token", "ConnectResponse", TOKEN),
@@ -36,17 +33,29 @@ const POST: &str = r#"{"frame":{"id":"17","message":{"content":"How long is the 
 
 const SUBSCRIBE: &str = r#"{"frame":{"id":"18","subscribe":{"events":["upload.progress","file.ready"],"topics":[{"topic":"conversation:0198c5d6-7a1e-7c3b-9b7e-000000000001","offset":4711,"epoch":"a1b2c3"},{"topic":"user:0198c5d6-7a1e-7c3b-9b7e-000000000009"}]}}}"#;
 
+/// How much is measured.
+struct Effort {
+    rounds: usize,
+    messages: u32,
+}
+
 fn main() {
     let descriptors = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
     let pool = DescriptorPool::decode(descriptors.as_slice()).unwrap();
     let transcoder = Transcoder::new(&pool);
+    // Where tests run everything, to see that it works once is enough.
+    let effort = if std::env::args().any(|argument| argument == "--bench") {
+        Effort { rounds: 100, messages: 500 }
+    } else {
+        Effort { rounds: 1, messages: 1 }
+    };
     println!(
         "{:<16} {:<22} {:>11} {:>7} {:>13} {:>6}",
         "message", "frame", "direction", "ours", "prost-reflect", "ratio"
     );
     for (frame, name, json) in FRAMES {
         let json = if json.is_empty() { history() } else { json.to_owned() };
-        measure(&pool, &transcoder, frame, name, &json);
+        measure(&effort, &pool, &transcoder, frame, name, &json);
     }
 }
 
@@ -57,7 +66,7 @@ fn history() -> String {
     format!(r#"{{"frame":{{"history":{{"messages":[{}],"has_more":true}}}}}}"#, [message; 20].join(","))
 }
 
-fn measure(pool: &DescriptorPool, transcoder: &Transcoder, frame: &str, name: &str, json: &str) {
+fn measure(effort: &Effort, pool: &DescriptorPool, transcoder: &Transcoder, frame: &str, name: &str, json: &str) {
     let full_name = format!("colloquy.v1.{name}");
     let descriptor = pool.get_message_by_name(&full_name).unwrap();
     let id = transcoder.message(&full_name).unwrap();
@@ -67,43 +76,50 @@ fn measure(pool: &DescriptorPool, transcoder: &Transcoder, frame: &str, name: &s
 
     let mut wire = Vec::new();
     transcoder.to_wire(id, json.as_bytes(), &mut wire).unwrap();
-    let mut out = Vec::new();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let best = effort.best_of_both(
+        || {
+            ours.clear();
+            transcoder.to_json(id, black_box(&wire), &mut ours).unwrap();
+        },
+        || {
+            theirs.clear();
+            let message = DynamicMessage::decode(descriptor.clone(), black_box(wire.as_slice())).unwrap();
+            message.serialize_with_options(&mut serde_json::Serializer::new(&mut theirs), &writing).unwrap();
+        },
+    );
+    print_row(name, frame, "wire → JSON", best);
 
-    let ours = best(|| {
-        out.clear();
-        transcoder.to_json(id, black_box(&wire), &mut out).unwrap();
-    });
-    let theirs = best(|| {
-        out.clear();
-        let message = DynamicMessage::decode(descriptor.clone(), black_box(wire.as_slice())).unwrap();
-        message.serialize_with_options(&mut serde_json::Serializer::new(&mut out), &writing).unwrap();
-    });
-    print_row(name, frame, "wire → JSON", ours, theirs);
-
-    let ours = best(|| {
-        out.clear();
-        transcoder.to_wire(id, black_box(json.as_bytes()), &mut out).unwrap();
-    });
-    let theirs = best(|| {
-        out.clear();
-        let mut json = serde_json::Deserializer::from_slice(black_box(json.as_bytes()));
-        let message = DynamicMessage::deserialize_with_options(descriptor.clone(), &mut json, &reading).unwrap();
-        json.end().unwrap();
-        message.encode(&mut out).unwrap();
-    });
-    print_row(name, frame, "JSON → wire", ours, theirs);
+    let best = effort.best_of_both(
+        || {
+            ours.clear();
+            transcoder.to_wire(id, black_box(json.as_bytes()), &mut ours).unwrap();
+        },
+        || {
+            theirs.clear();
+            let mut json = serde_json::Deserializer::from_slice(black_box(json.as_bytes()));
+            let message = DynamicMessage::deserialize_with_options(descriptor.clone(), &mut json, &reading).unwrap();
+            json.end().unwrap();
+            message.encode(&mut theirs).unwrap();
+        },
+    );
+    print_row(name, frame, "JSON → wire", best);
 }
 
-/// Nanoseconds of one call in the best round.
-fn best(mut call: impl FnMut()) -> f64 {
-    let round = || {
+impl Effort {
+    /// Nanoseconds of one call of each in its best round. They take turns, so that a busy machine slows both.
+    fn best_of_both(&self, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> (f64, f64) {
+        let turns = (0..self.rounds).map(|_| (self.round(&mut ours), self.round(&mut theirs)));
+        turns.fold((f64::INFINITY, f64::INFINITY), |best, turn| (best.0.min(turn.0), best.1.min(turn.1)))
+    }
+
+    fn round(&self, call: &mut impl FnMut()) -> f64 {
         let start = Instant::now();
-        (0..MESSAGES).for_each(|_| call());
-        start.elapsed().as_nanos() as f64 / f64::from(MESSAGES)
-    };
-    std::iter::repeat_with(round).take(ROUNDS).fold(f64::INFINITY, f64::min)
+        (0..self.messages).for_each(|_| call());
+        start.elapsed().as_nanos() as f64 / f64::from(self.messages)
+    }
 }
 
-fn print_row(name: &str, frame: &str, direction: &str, ours: f64, theirs: f64) {
+fn print_row(name: &str, frame: &str, direction: &str, (ours, theirs): (f64, f64)) {
     println!("{name:<16} {frame:<22} {direction} {ours:>7.0} {theirs:>13.0} {:>5.1}×", theirs / ours);
 }

@@ -2,18 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use prost_reflect::{
-    DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Type, MessageDescriptor, Value,
-};
+use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Type, MessageDescriptor};
 
 use super::{
     json,
     table::{Enum, EnumId, EnumValue, Field, Kind, Label, Message, MessageId, Shape, Tables},
     wire::Tag,
 };
+use crate::naming::Naming;
 
-/// The option by which the contract names a field in JSON.
-const JSON_OPTION: &str = "colloquy.v1.json";
 /// The enum whose only value is `null`.
 const NULL: &str = "google.protobuf.NullValue";
 
@@ -22,7 +19,6 @@ pub(super) fn tables(pool: &DescriptorPool) -> Tables {
     let messages: Vec<_> = pool.all_messages().collect();
     let enums: Vec<_> = pool.all_enums().collect();
     let maker = Maker {
-        json_option: pool.get_extension_by_name(JSON_OPTION),
         message_ids: messages.iter().enumerate().map(|(at, m)| (m.full_name().to_owned(), MessageId(at))).collect(),
         enum_ids: enums.iter().enumerate().map(|(at, e)| (e.full_name().to_owned(), EnumId(at))).collect(),
         enums: enums.iter().map(enumeration).collect(),
@@ -35,17 +31,9 @@ pub(super) fn tables(pool: &DescriptorPool) -> Tables {
 }
 
 struct Maker {
-    json_option: Option<ExtensionDescriptor>,
     message_ids: HashMap<String, MessageId>,
     enum_ids: HashMap<String, EnumId>,
     enums: Vec<Enum>,
-}
-
-/// What [`JSON_OPTION`] says of a field.
-#[derive(Default)]
-struct Naming {
-    name: String,
-    aliases: Vec<String>,
 }
 
 impl Maker {
@@ -57,32 +45,34 @@ impl Maker {
         let mut names = Names::default();
         let mut fields = Vec::new();
         for (index, descriptor) in descriptors.iter().enumerate() {
-            let naming = self.naming(descriptor);
-            let mut field = self.field(message, descriptor, &naming);
+            let mut field = self.field(message, descriptor);
             let start = absent.len();
             self.put_absent(&field, &mut absent);
             field.absent = start..absent.len();
-            names.add(index, descriptor.name(), naming);
+            names.add(index, descriptor, &field.name);
             fields.push(field);
         }
         Message { shape: shape(message.full_name()), fields, absent, names: names.sorted() }
     }
 
-    fn field(&self, message: &MessageDescriptor, field: &FieldDescriptor, naming: &Naming) -> Field {
-        let name = if naming.name.is_empty() { field.name() } else { &naming.name };
+    fn field(&self, message: &MessageDescriptor, field: &FieldDescriptor) -> Field {
+        let name = Naming::of(field).written(field);
         let mut key = vec![b','];
-        json::put_string(name, &mut key);
+        json::put_string(&name, &mut key);
         key.push(b':');
         let kind = self.kind(field.kind());
-        let label = match () {
-            () if field.is_map() => Label::Map,
-            () if field.is_list() => Label::List,
-            () if field.supports_presence() => Label::Explicit,
-            () => Label::Implicit,
+        let label = if field.is_map() {
+            Label::Map
+        } else if field.is_list() {
+            Label::List
+        } else if field.supports_presence() {
+            Label::Explicit
+        } else {
+            Label::Implicit
         };
         let oneof = field.containing_oneof().and_then(|oneof| message.oneofs().position(|other| other == oneof));
         let tag = Tag::new(field.number(), kind.wire_type());
-        Field { number: field.number(), tag, kind, label, oneof, name: name.to_owned(), key, absent: 0..0 }
+        Field { number: field.number(), tag, kind, label, oneof, name, key, absent: 0..0 }
     }
 
     /// Appends what is written when the field is absent.
@@ -124,23 +114,6 @@ impl Maker {
             Type::Message(message) => Kind::Message(self.message_ids[message.full_name()]),
         }
     }
-
-    fn naming(&self, field: &FieldDescriptor) -> Naming {
-        let options = field.options();
-        let Some(option) = self.json_option.as_ref().filter(|option| options.has_extension(option)) else {
-            return Naming::default();
-        };
-        let value = options.get_extension(option);
-        let Some(message) = value.as_message() else { return Naming::default() };
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Naming {
-            name: message.get_field_by_name("name").map(|name| text(&name)).unwrap_or_default(),
-            aliases: match message.get_field_by_name("aliases").as_deref().and_then(Value::as_list) {
-                Some(aliases) => aliases.iter().map(text).collect(),
-                None => Vec::new(),
-            },
-        }
-    }
 }
 
 /// The names that a message's fields take. A name stands before another field's alias.
@@ -151,12 +124,9 @@ struct Names {
 }
 
 impl Names {
-    fn add(&mut self, index: usize, proto_name: &str, naming: Naming) {
-        self.names.insert(proto_name.to_owned(), index);
-        if !naming.name.is_empty() {
-            self.names.insert(naming.name, index);
-        }
-        self.aliases.extend(naming.aliases.into_iter().map(|alias| (alias, index)));
+    fn add(&mut self, index: usize, field: &FieldDescriptor, written: &str) {
+        self.names.extend([(field.name().to_owned(), index), (written.to_owned(), index)]);
+        self.aliases.extend(Naming::of(field).taken(field).into_iter().map(|alias| (alias, index)));
     }
 
     fn sorted(mut self) -> Vec<(String, usize)> {

@@ -6,7 +6,21 @@ use super::error::Malformed;
 
 /// Appends a JSON string, quotes included.
 pub fn put_string(text: &str, out: &mut Vec<u8>) {
-    let mut rest = text.as_bytes();
+    put_quoted(text.as_bytes(), out);
+}
+
+/// Appends a JSON string of what should be UTF-8.
+#[inline]
+pub(super) fn put_utf8(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    if !bytes.is_ascii() && std::str::from_utf8(bytes).is_err() {
+        return Err(Malformed("string is not UTF-8"));
+    }
+    put_quoted(bytes, out);
+    Ok(())
+}
+
+fn put_quoted(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
     out.push(b'"');
     loop {
         let (plain, after) = rest.split_at(plain_length(rest));
@@ -16,16 +30,6 @@ pub fn put_string(text: &str, out: &mut Vec<u8>) {
         rest = after;
     }
     out.push(b'"');
-}
-
-/// Appends a JSON string of what should be UTF-8.
-pub(super) fn put_utf8(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    put_string(utf8(bytes)?, out);
-    Ok(())
-}
-
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
-    std::str::from_utf8(bytes).map_err(|_| Malformed("string is not UTF-8"))
 }
 
 pub(super) fn put_bool(value: bool, out: &mut Vec<u8>) {

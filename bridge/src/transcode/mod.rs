@@ -68,7 +68,8 @@ impl Transcoder {
     }
 
     /// Appends the encoding of one field, given as text: a name, or names of nested fields with dots between them, and a
-    /// value. Appended to an encoded message it takes the place of the field's value there, and extends lists.
+    /// value. Appended to an encoded message it takes the place of the field's value there, and extends lists. What is in
+    /// `out` after an error is of no use.
     pub fn set_field(&self, message: MessageId, path: &str, text: &str, out: &mut Vec<u8>) -> Result<(), Invalid> {
         parameter::put(&self.tables, message, path, text, out)
     }

@@ -52,30 +52,37 @@ pub(super) fn put_duration(seconds: i64, nanos: i32, out: &mut Vec<u8>) -> Resul
 
 /// Seconds and nanoseconds since 1970 of an RFC 3339 time, whatever its offset; `None` where it is not one or out of range.
 pub(super) fn parse_timestamp(text: &str) -> Option<(i64, i32)> {
-    let (date, time) = text.split_once('T')?;
-    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
-    let zone_at = time.find(['Z', '+', '-'])?;
-    let (time, zone) = time.split_at(zone_at);
-    let (time, fraction) = time.split_once('.').map_or((time, None), |(time, fraction)| (time, Some(fraction)));
-    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
-    let valid = (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
-    if !valid || hour > 23 || minute > 59 || second > 59 {
+    let (front, rest) = text.as_bytes().split_first_chunk::<19>()?;
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _] = front else { return None };
+    let year = 100 * two(front, 0)? + two(front, 2)?;
+    let (month, day) = (two(front, 5)?, two(front, 8)?);
+    let (hour, minute, second) = (two(front, 11)?, two(front, 14)?, two(front, 17)?);
+    let is_date = (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
+    if !is_date || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
+    let (nanos, zone) = match rest.strip_prefix(b".") {
+        Some(rest) => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            (parse_fraction(&rest[..digits])?, &rest[digits..])
+        }
+        None => (0, rest),
+    };
     let local = days(year, month, day) * DAY + hour * 3600 + minute * 60 + second;
     let seconds = local - offset(zone)?;
-    TIMESTAMPS.contains(&seconds).then_some(())?;
-    Some((seconds, parse_fraction(fraction)?))
+    TIMESTAMPS.contains(&seconds).then_some((seconds, nanos))
 }
 
 /// Seconds and nanoseconds of a duration such as `-1.5s`; `None` where it is not one or out of range.
 pub(super) fn parse_duration(text: &str) -> Option<(i64, i32)> {
     let text = text.strip_suffix('s')?;
     let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
-    let (seconds, fraction) = text.split_once('.').map_or((text, None), |(text, fraction)| (text, Some(fraction)));
-    let seconds: i64 = digits(seconds)?;
-    let nanos = parse_fraction(fraction)?;
-    (seconds < MAX_DURATION || seconds == MAX_DURATION && nanos == 0).then_some((sign * seconds, sign as i32 * nanos))
+    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+    // `parse` alone would take a sign.
+    let seconds: i64 = whole.bytes().all(|byte| byte.is_ascii_digit()).then(|| whole.parse().ok())??;
+    let nanos = fraction.map_or(Some(0), |fraction| parse_fraction(fraction.as_bytes()))?;
+    let is_in_range = seconds < MAX_DURATION || seconds == MAX_DURATION && nanos == 0;
+    is_in_range.then_some((sign * seconds, sign as i32 * nanos))
 }
 
 fn put_two(value: i64, out: &mut [u8]) {
@@ -101,36 +108,33 @@ fn put_fraction(nanos: u32, out: &mut Vec<u8>) {
 }
 
 /// Nanoseconds of the one to nine digits behind the point.
-fn parse_fraction(fraction: Option<&str>) -> Option<i32> {
-    let Some(text) = fraction else { return Some(0) };
-    let value: i32 = if text.len() <= 9 { digits(text)? } else { return None };
-    Some(value * 10_i32.pow(9 - text.len() as u32))
-}
-
-fn digits<N: std::str::FromStr>(text: &str) -> Option<N> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// Three numbers with a separator between them, each of so many digits.
-fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[i64; 3]> {
-    let mut parts = text.split(separator);
-    let mut found = [0; 3];
-    for (number, width) in found.iter_mut().zip(widths) {
-        *number = parts.next().filter(|part| part.len() == width).and_then(digits)?;
+fn parse_fraction(digits: &[u8]) -> Option<i32> {
+    if !(1..=9).contains(&digits.len()) {
+        return None;
     }
-    parts.next().is_none().then_some(found)
+    let value = digits.iter().try_fold(0, |value, &byte| Some(10 * value + i32::try_from(digit(byte)?).ok()?))?;
+    Some(value * 10_i32.pow(9 - digits.len() as u32))
+}
+
+/// The number that two digits stand for.
+fn two(text: &[u8], at: usize) -> Option<i64> {
+    Some(10 * digit(*text.get(at)?)? + digit(*text.get(at + 1)?)?)
+}
+
+fn digit(byte: u8) -> Option<i64> {
+    byte.is_ascii_digit().then(|| i64::from(byte - b'0'))
 }
 
 /// Seconds that a zone, `Z` or as in `+01:30`, is ahead of UTC.
-fn offset(zone: &str) -> Option<i64> {
-    if zone == "Z" {
-        return Some(0);
-    }
-    let (sign, zone) = zone.split_at_checked(1)?;
-    let (hours, minutes) = zone.split_once(':').filter(|(hours, minutes)| hours.len() == 2 && minutes.len() == 2)?;
-    let (hours, minutes): (i64, i64) = (digits(hours)?, digits(minutes)?);
-    let seconds = hours * 3600 + minutes * 60;
-    (hours < 24 && minutes < 60).then_some(if sign == "-" { -seconds } else { seconds })
+fn offset(zone: &[u8]) -> Option<i64> {
+    let sign = match zone {
+        b"Z" => return Some(0),
+        [b'+', _, _, b':', _, _] => 1,
+        [b'-', _, _, b':', _, _] => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = (two(zone, 1)?, two(zone, 4)?);
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
 /// The date so many days after 1970-01-01. Years are counted from March, so that a leap day comes last.

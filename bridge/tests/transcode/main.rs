@@ -7,4 +7,5 @@ mod contract;
 mod generate;
 mod input;
 mod output;
+mod parameter;
 mod properties;
