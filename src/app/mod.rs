@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tonic::{
     service::Routes,
@@ -20,7 +20,7 @@ use tower::Layer as _;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::{
-    config::Settings,
+    config::{SettingError, Settings},
     grpc::{
         auth::AuthApi,
         chat::ChatApi,
@@ -145,8 +145,10 @@ impl App {
         if let Some(admin) = first_admin(settings)? {
             accounts.ensure_admin(admin).await?;
         }
-        // The folder is this process's alone: whoever held a lease before is dead.
-        store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
+        if settings.database_url.is_none() {
+            // The database is in the folder, and the folder this process's alone: whoever held a lease before is dead.
+            store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
+        }
         runs.end_orphans().await?;
 
         let edge =
@@ -221,7 +223,7 @@ fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>> {
             email: email.clone(),
             password: password.reveal().to_owned(),
         })),
-        _ => bail!("settings admin_username, admin_email and admin_password go together: set all three or none"),
+        _ => Err(SettingError::new("admin_username", "goes together with admin_email and admin_password").into()),
     }
 }
 
@@ -230,7 +232,7 @@ fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
         None => Ok(settings.data_dir.join("colloquy.db")),
         Some(url) => match url.strip_prefix("sqlite:") {
             Some(path) => Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path))),
-            None => bail!("setting database_url: must begin with sqlite:"),
+            None => Err(SettingError::new("database_url", "must begin with sqlite:").into()),
         },
     }
 }

@@ -144,13 +144,12 @@ async fn live_connections_hear_of_an_end_at_once_here_and_soon_elsewhere() {
     let other_node = server.beside(&[]).await;
     let alice = server.register("alice").await;
     alice.at(&other_node).me().await.unwrap();
-    let caller = server.accounts.authenticate(&alice.access_token).await.unwrap();
-    let mut ended = server.accounts.revocations();
+    let mut socket = alice.socket().await;
 
     alice.auth().logout(LogoutRequest {}).await.unwrap();
-    assert_eq!(ended.recv().await.unwrap(), caller.session_id);
-    assert!(server.accounts.check(&caller).await.is_err());
-    eventually("the other node knows", async || other_node.accounts.check(&caller).await.is_err()).await;
+    assert_eq!(socket.close_code().await, 1008);
+    assert_eq!(alice.me().await.unwrap_err().code(), Code::Unauthenticated);
+    eventually("the other node knows", async || alice.at(&other_node).me().await.is_err()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,13 +185,14 @@ async fn a_ticket_opens_one_connection_and_nothing_else() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
     let (ticket, expires_in) = issue_ticket(&alice).await;
-    assert!(ticket.starts_with("clq_tk_") && server.accounts.is_ticket(&ticket));
     assert_eq!(expires_in, 30);
     assert_eq!(alice.with_token(&ticket).me().await.unwrap_err().code(), Code::Unauthenticated);
 
-    let caller = server.accounts.redeem_ticket(&ticket).await.unwrap();
-    assert_eq!(caller, server.accounts.authenticate(&alice.access_token).await.unwrap());
-    assert!(server.accounts.redeem_ticket(&ticket).await.is_err());
+    let url = |ticket: &str| format!("ws://{}/api/v1/ws?ticket={ticket}", server.http());
+    let mut socket = Socket::open(&url(&ticket)).await;
+    let established = socket.until("connection.established").await;
+    assert_eq!(established["data"]["user_id"], alice.me().await.unwrap().id);
+    assert_eq!(Socket::open(&url(&ticket)).await.close_code().await, 1008);
 }
 
 #[tokio::test(flavor = "multi_thread")]
