@@ -4,6 +4,7 @@ pub mod caller;
 pub mod clock;
 pub mod conversation;
 pub mod event;
+pub mod history;
 pub mod ids;
 pub mod message;
 pub mod page;

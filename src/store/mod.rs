@@ -1,9 +1,15 @@
 //! What must last: SQL, and nothing but SQL. One [`Store`] over the pools of a database; its queries stand by noun.
 
+mod context;
+mod conversation;
+mod history;
 mod member;
 mod message;
+mod page;
+mod path;
 mod run;
 mod schema;
+mod search;
 mod types;
 
 use std::{path::Path, time::Duration};
@@ -57,6 +63,19 @@ macro_rules! read {
     };
 }
 
+/// Runs a query body whose statements all see the database in the same state; the body is expanded once per database.
+macro_rules! snapshot {
+    ($store:expr, |$connection:ident| $body:expr) => {{
+        let result: $crate::error::Result<_> = match &$store.pools {
+            $crate::store::Pools::Sqlite { readers, .. } => {
+                let mut guard = readers.get().await?;
+                ::diesel_async::AsyncConnection::transaction(&mut *guard, async |$connection| $body).await
+            }
+        };
+        result
+    }};
+}
+
 /// Runs one writing statement; the body is expanded once per database.
 macro_rules! write {
     ($store:expr, |$connection:ident| $body:expr) => {
@@ -88,7 +107,7 @@ macro_rules! transaction {
     }};
 }
 
-use {read, transaction, write};
+use {read, snapshot, transaction, write};
 
 pub(crate) use message::{NewReply, NewTurn, Place, Turn};
 pub(crate) use run::{Chunk, Outcome};
