@@ -70,6 +70,18 @@ impl Error {
         Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])
     }
 
+    /// Every fault of several fields at once, as (field, what is wrong with it).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is any.
+    pub fn of_faults<const N: usize>(faults: [(&str, Option<&str>); N]) -> Result<()> {
+        let found = faults.into_iter().filter_map(|(field, fault)| {
+            fault.map(|description| Violation { field: field.to_owned(), description: description.to_owned() })
+        });
+        let violations: Vec<_> = found.collect();
+        if violations.is_empty() { Ok(()) } else { Err(Self::Invalid(violations)) }
+    }
+
     /// A state that cannot be, in a sentence for the log.
     pub fn internal(what: impl Into<anyhow::Error>) -> Self {
         Self::Internal(what.into())

@@ -2,3 +2,10 @@
 
 pub mod access;
 pub mod accounts;
+pub(crate) mod content;
+pub mod contexts;
+pub mod conversations;
+pub mod export;
+pub mod history;
+pub mod members;
+mod text;

@@ -80,9 +80,10 @@ impl Store {
                 .execute(connection)
                 .await?;
             joins(owner, MemberRole::Owner).execute(connection).await?;
-            for (index, user) in new.member_ids.iter().enumerate() {
+            for user in &new.member_ids {
                 let joined = joins(*user, MemberRole::Member).execute(connection).await;
-                joined.map_err(|error| no_such_user(error, Error::invalid(format!("member_ids[{index}]"), "no such user")))?;
+                let stranger = || Error::invalid("member_ids", format!("there is no user {user}"));
+                joined.map_err(|error| no_such_user(error, stranger))?;
             }
             Ok(())
         })?;
@@ -159,9 +160,8 @@ impl Store {
                 .execute(connection)
                 .await?;
             if let Some(message) = change.head_message_id {
-                let running = messages::table
-                    .filter(messages::conversation_id.eq(id))
-                    .filter(messages::status.eq_any(RUNNING));
+                let running =
+                    messages::table.filter(messages::conversation_id.eq(id)).filter(messages::status.eq_any(RUNNING));
                 if select(exists(running)).get_result(connection).await? {
                     return Err(Error::FailedPrecondition("the path cannot change while a run lasts"));
                 }
@@ -193,9 +193,9 @@ impl Store {
 }
 
 /// What it means that a row points to a user who is not there.
-pub(super) fn no_such_user(error: DieselError, meaning: Error) -> Error {
+pub(super) fn no_such_user(error: DieselError, meaning: impl FnOnce() -> Error) -> Error {
     match error {
-        DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => meaning,
+        DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => meaning(),
         other => other.into(),
     }
 }

@@ -135,7 +135,7 @@ impl Store {
                 .set(members::role.eq(role))
                 .execute(connection)
                 .await
-                .map_err(|error| no_such_user(error, Error::NotFound("user")))?;
+                .map_err(|error| no_such_user(error, || Error::NotFound("user")))?;
             if owners!(connection, conversation) == 0 {
                 return Err(LAST_OWNER);
             }
@@ -181,8 +181,7 @@ impl Store {
                 .set(members::last_read_seq.eq(seq))
                 .execute(connection)
                 .await?;
-            let marker: Option<i64> =
-                member.select(members::last_read_seq).first(connection).await.optional()?;
+            let marker: Option<i64> = member.select(members::last_read_seq).first(connection).await.optional()?;
             let seq = marker.ok_or(Error::NotFound("conversation"))?;
             Ok(ReadMarker { seq, has_moved: moved > 0 })
         })
