@@ -21,6 +21,7 @@ pub mod error;
 pub mod grpc;
 pub mod lifecycle;
 pub mod live;
+pub mod llm;
 pub mod model;
 pub mod proto;
 pub mod service;

@@ -1,12 +1,11 @@
 //! Conversations: making, seeing, changing and deleting them.
 
-use std::{fmt, sync::Arc};
-
 use super::{access::Access, content, text::title_fault};
 use crate::{
     config::ContentPolicy,
     error::{Error, Result},
     live::signal::{Signal, Signals},
+    llm::Models,
     model::{
         caller::Caller,
         clock::Clock,
@@ -20,16 +19,13 @@ use crate::{
 /// Members that a conversation can be made with.
 const MAX_NEW_MEMBERS: usize = 100;
 
-/// Whether this server offers the model with this id.
-pub type KnowsModel = Arc<dyn Fn(&str) -> bool + Send + Sync>;
-
 /// Keeps conversations. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Conversations {
     access: Access,
     store: Store,
     signals: Signals,
-    knows_model: KnowsModel,
+    models: Models,
     clock: Clock,
     policy: ContentPolicy,
 }
@@ -40,11 +36,11 @@ impl Conversations {
         access: Access,
         store: Store,
         signals: Signals,
-        knows_model: KnowsModel,
+        models: Models,
         clock: Clock,
         policy: ContentPolicy,
     ) -> Self {
-        Self { access, store, signals, knows_model, clock, policy }
+        Self { access, store, signals, models, clock, policy }
     }
 
     /// Makes a conversation that the caller owns.
@@ -112,12 +108,6 @@ impl Conversations {
     }
 
     fn model_fault(&self, model: Option<&str>) -> Option<&'static str> {
-        model.is_some_and(|model| !(self.knows_model)(model)).then_some("is not a model of this server")
-    }
-}
-
-impl fmt::Debug for Conversations {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Conversations").field("policy", &self.policy).finish_non_exhaustive()
+        model.is_some_and(|model| !self.models.knows(model)).then_some("is not a model of this server")
     }
 }

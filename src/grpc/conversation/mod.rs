@@ -238,8 +238,7 @@ impl ConversationService for ConversationApi {
         let id = conversation_id(&request.conversation_id)?;
         let format = convert::format(request.format)?;
         let text = self.exports.export(&caller, id, format).await?;
-        let file =
-            HttpBody { content_type: format.content_type().to_owned(), data: text.into() };
+        let file = HttpBody { content_type: format.content_type().to_owned(), data: text.into() };
         Ok(Response::new(ExportConversationResponse { file: Some(file) }))
     }
 }
