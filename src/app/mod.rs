@@ -24,6 +24,7 @@ use crate::{
     grpc::{
         auth::AuthApi,
         chat::ChatApi,
+        conversation::ConversationApi,
         edge::{Edge, EdgeLayer},
         session::SessionApi,
         user::UserApi,
@@ -39,15 +40,19 @@ use crate::{
     model::{clock::Clock, user::NewUser},
     proto::{
         self, auth_service_server::AuthServiceServer, chat_service_server::ChatServiceServer,
-        raw::session_service_server::SessionServiceServer,
+        conversation_service_server::ConversationServiceServer, raw::session_service_server::SessionServiceServer,
         user_service_server::UserServiceServer,
     },
     service::{
         access::Access,
         accounts::{Accounts, Parts},
-        history::History,
+        contexts::Contexts,
+        conversations::Conversations,
+        export::Exports,
+        history::Histories,
         identity::Identities,
-        messages::Messages,
+        members::Members,
+        messages::{Messages, Rules},
         passwords::Passwords,
         runs::{Limits, Runs},
         tokens::{TokenPolicy, Tokens},
@@ -127,16 +132,33 @@ impl App {
             models.clone(),
             runs.clone(),
             clock,
-            settings.max_message_bytes,
+            Rules { max_bytes: settings.max_message_bytes, policy: settings.content_policy },
         );
-        let history = History {};
+        let histories = Histories::new(access.clone(), store.clone(), bus.clone(), clock);
+        let policy = settings.content_policy;
+        let conversations = ConversationApi::new(
+            Conversations::new(
+                access.clone(),
+                store.clone(),
+                signals.clone(),
+                models.clone(),
+                runs.clone(),
+                clock,
+                policy,
+            ),
+            Members::new(access.clone(), store.clone(), signals.clone(), clock),
+            Contexts::new(access.clone(), store.clone(), clock, policy),
+            histories.clone(),
+            Exports::new(access.clone(), store.clone()),
+            messages.clone(),
+        );
         let sessions = Sessions {
             hub: hub.clone(),
             bus: bus.clone(),
             access,
             accounts: accounts.clone(),
             messages,
-            history,
+            histories,
             runs: runs.clone(),
             clock,
             lifecycle: lifecycle.clone(),
@@ -157,6 +179,7 @@ impl App {
         let (reflection, old_reflection) = reflection()?;
         let routes = Routes::new(AuthServiceServer::new(AuthApi::new(accounts)))
             .add_service(UserServiceServer::new(UserApi::new(users)))
+            .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models)))
             .add_service(SessionServiceServer::new(SessionApi::new(sessions)))
             .add_service(health_service)
