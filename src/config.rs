@@ -14,6 +14,13 @@ pub struct SettingError {
     wanted: String,
 }
 
+impl SettingError {
+    /// A setting that is wrong beside the others; its value stays untold, for it may be a secret.
+    pub fn new(name: &str, wanted: &str) -> Self {
+        Self { name: name.to_owned(), value: String::new(), wanted: wanted.to_owned() }
+    }
+}
+
 /// A text that no log and no `config show` may show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tonic::{
     service::Routes,
@@ -20,10 +20,11 @@ use tower::Layer as _;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::{
-    config::Settings,
+    config::{SettingError, Settings},
     grpc::{
         auth::AuthApi,
         chat::ChatApi,
+        conversation::ConversationApi,
         edge::{Edge, EdgeLayer},
         session::SessionApi,
         user::UserApi,
@@ -39,15 +40,19 @@ use crate::{
     model::{clock::Clock, user::NewUser},
     proto::{
         self, auth_service_server::AuthServiceServer, chat_service_server::ChatServiceServer,
-        raw::session_service_server::SessionServiceServer,
+        conversation_service_server::ConversationServiceServer, raw::session_service_server::SessionServiceServer,
         user_service_server::UserServiceServer,
     },
     service::{
         access::Access,
         accounts::{Accounts, Parts},
-        history::History,
+        contexts::Contexts,
+        conversations::Conversations,
+        export::Exports,
+        history::Histories,
         identity::Identities,
-        messages::Messages,
+        members::Members,
+        messages::{Messages, Rules},
         passwords::Passwords,
         runs::{Limits, Runs},
         tokens::{TokenPolicy, Tokens},
@@ -127,16 +132,33 @@ impl App {
             models.clone(),
             runs.clone(),
             clock,
-            settings.max_message_bytes,
+            Rules { max_bytes: settings.max_message_bytes, policy: settings.content_policy },
         );
-        let history = History {};
+        let histories = Histories::new(access.clone(), store.clone(), bus.clone(), clock);
+        let policy = settings.content_policy;
+        let conversations = ConversationApi::new(
+            Conversations::new(
+                access.clone(),
+                store.clone(),
+                signals.clone(),
+                models.clone(),
+                runs.clone(),
+                clock,
+                policy,
+            ),
+            Members::new(access.clone(), store.clone(), signals.clone(), clock),
+            Contexts::new(access.clone(), store.clone(), clock, policy),
+            histories.clone(),
+            Exports::new(access.clone(), store.clone()),
+            messages.clone(),
+        );
         let sessions = Sessions {
             hub: hub.clone(),
             bus: bus.clone(),
             access,
             accounts: accounts.clone(),
             messages,
-            history,
+            histories,
             runs: runs.clone(),
             clock,
             lifecycle: lifecycle.clone(),
@@ -145,8 +167,10 @@ impl App {
         if let Some(admin) = first_admin(settings)? {
             accounts.ensure_admin(admin).await?;
         }
-        // The folder is this process's alone: whoever held a lease before is dead.
-        store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
+        if settings.database_url.is_none() {
+            // The database is in the folder, and the folder this process's alone: whoever held a lease before is dead.
+            store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
+        }
         runs.end_orphans().await?;
 
         let edge =
@@ -155,6 +179,7 @@ impl App {
         let (reflection, old_reflection) = reflection()?;
         let routes = Routes::new(AuthServiceServer::new(AuthApi::new(accounts)))
             .add_service(UserServiceServer::new(UserApi::new(users)))
+            .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models)))
             .add_service(SessionServiceServer::new(SessionApi::new(sessions)))
             .add_service(health_service)
@@ -221,7 +246,7 @@ fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>> {
             email: email.clone(),
             password: password.reveal().to_owned(),
         })),
-        _ => bail!("settings admin_username, admin_email and admin_password go together: set all three or none"),
+        _ => Err(SettingError::new("admin_username", "goes together with admin_email and admin_password").into()),
     }
 }
 
@@ -230,7 +255,7 @@ fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
         None => Ok(settings.data_dir.join("colloquy.db")),
         Some(url) => match url.strip_prefix("sqlite:") {
             Some(path) => Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path))),
-            None => bail!("setting database_url: must begin with sqlite:"),
+            None => Err(SettingError::new("database_url", "must begin with sqlite:").into()),
         },
     }
 }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, Request, Response};
 use prost_reflect::{DescriptorPool, Value};
 use tonic::{Status, body::Body, transport::server::TcpConnectInfo};
@@ -108,7 +109,7 @@ impl Shared {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
         S::Future: Send,
     {
-        let is_bridge = header(request.headers(), BRIDGE_KEY) == self.bridge_key;
+        let is_bridge = self.is_bridge(request.headers());
         let origin = origin(&request, is_bridge);
         if !self.public.contains(request.uri().path()) {
             let is_connect = request.uri().path() == CONNECT;
@@ -125,6 +126,12 @@ impl Shared {
             Ok(Err(panic)) => Err(Error::internal(panic).into()),
             Err(_) => Err(Error::DeadlineExceeded.into()),
         }
+    }
+
+    /// Whether the caller shows the key of the bridges; without one there are none. Compared in constant time.
+    fn is_bridge(&self, headers: &HeaderMap) -> bool {
+        let shown = header(headers, BRIDGE_KEY).as_bytes();
+        !shown.is_empty() && verify_slices_are_equal(shown, self.bridge_key.as_bytes()).is_ok()
     }
 
     async fn caller(&self, headers: &HeaderMap, is_connect: bool) -> Result<Caller, Error> {

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod chat;
+pub mod conversation;
 pub mod edge;
 mod frame;
 mod message;

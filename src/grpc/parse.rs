@@ -20,15 +20,18 @@ pub(crate) fn optional_id<T: FromStr>(field: &'static str, text: Option<&str>) -
     text.filter(|text| !text.is_empty()).map(|text| id(field, text)).transpose()
 }
 
+/// Reads how many entries a page shall have.
+pub(crate) fn size(field: &'static str, number: i32) -> Result<u16> {
+    match u16::try_from(number) {
+        Ok(0) => Ok(page::DEFAULT_SIZE),
+        Ok(size) if size <= page::MAX_SIZE => Ok(size),
+        _ => Err(Error::invalid(field, format!("must be 0 to {}", page::MAX_SIZE))),
+    }
+}
+
 /// Reads the page that a list's request asks for.
 pub(crate) fn page(page_size: i32, page_token: &str) -> Result<PageRequest> {
-    let size = match page_size {
-        0 => page::DEFAULT_SIZE,
-        size => u16::try_from(size)
-            .ok()
-            .filter(|size| *size <= page::MAX_SIZE)
-            .ok_or_else(|| Error::invalid("page_size", format!("must be 0 to {}", page::MAX_SIZE)))?,
-    };
+    let size = size("page_size", page_size)?;
     let after = match page_token {
         "" => None,
         token => Some(page::key(token).ok_or_else(|| Error::invalid("page_token", "is not a token of this list"))?),

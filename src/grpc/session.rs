@@ -119,7 +119,8 @@ fn wanted(events: Vec<String>, topics: Vec<proto::TopicPosition>) -> Result<Vec<
     if events.len() + topics.len() > MAX_TOPICS {
         return Err(Error::invalid("topics", format!("must be at most {MAX_TOPICS}, events included")));
     }
-    let events = events.into_iter().map(|name| Ok(Wanted { topic: Some(Topic::Event(name.clone())), name, since: None }));
+    let events =
+        events.into_iter().map(|name| Ok(Wanted { topic: Some(Topic::Event(name.clone())), name, since: None }));
     let topics = topics.into_iter().enumerate().map(|(at, position)| {
         let since = since(at, position.offset, position.epoch.as_deref())?;
         Ok(Wanted { topic: position.topic.parse().ok(), name: position.topic, since })

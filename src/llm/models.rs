@@ -1,6 +1,6 @@
 //! The models on offer, and the door to them: one stream of pieces, whoever answers.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use async_stream::try_stream;
 use futures_util::stream::BoxStream;
@@ -182,6 +182,12 @@ async fn begin(model: String, candidates: Vec<Candidate>, prompt: &Prompt) -> Re
         }
     }
     Err(asked.unwrap_or(Failure::UnknownModel(model)))
+}
+
+impl fmt::Debug for Models {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Models").field("default_model", &self.default_model).finish_non_exhaustive()
+    }
 }
 
 impl Engine {

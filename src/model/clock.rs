@@ -67,9 +67,16 @@ impl Sub<Duration> for Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339, UTC.
+    /// RFC 3339, UTC, with 0, 3 or 6 decimals, as protobuf's JSON writes it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.date_time().format(&Rfc3339).map_err(|_| fmt::Error)?)
+        let at = self.date_time();
+        let whole = at.replace_nanosecond(0).map_err(|_| fmt::Error)?.format(&Rfc3339).map_err(|_| fmt::Error)?;
+        let whole = whole.trim_end_matches('Z');
+        match (at.millisecond(), at.microsecond()) {
+            (_, 0) => write!(formatter, "{whole}Z"),
+            (millis, micros) if micros % 1000 == 0 => write!(formatter, "{whole}.{millis:03}Z"),
+            (_, micros) => write!(formatter, "{whole}.{micros:06}Z"),
+        }
     }
 }
 
@@ -122,5 +129,23 @@ impl Clock {
         let system = std::time::SystemTime::now();
         let micros = system.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros();
         Timestamp(i64::try_from(micros).unwrap_or(i64::MAX).saturating_add(self.ahead_micros))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_as_many_decimals_as_protobuf_does() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_700_000_000_000_000, "2023-11-14T22:13:20Z"),
+            (1_700_000_000_120_000, "2023-11-14T22:13:20.120Z"),
+            (1_700_000_000_000_012, "2023-11-14T22:13:20.000012Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(Timestamp::from_micros(micros).to_string(), text);
+        }
     }
 }

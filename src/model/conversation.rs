@@ -143,3 +143,29 @@ pub struct Context {
     /// When it was attached.
     pub created_at: Timestamp,
 }
+
+/// A conversation to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewConversation {
+    /// Empty when not set.
+    pub title: String,
+    /// The model that answers; `None`: the server's default.
+    pub model: Option<String>,
+    /// What happens to a message that comes while another is answered.
+    pub on_busy: OnBusy,
+    /// Members besides the owner.
+    pub member_ids: Vec<UserId>,
+}
+
+/// What to change of a conversation: the fields that are set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConversationChange {
+    /// Empty removes it.
+    pub title: Option<String>,
+    /// The model that answers; `Some(None)`: the server's default.
+    pub model: Option<Option<String>>,
+    /// What happens to a message that comes while another is answered.
+    pub on_busy: Option<OnBusy>,
+    /// A message that the chosen path shall lead through, to its latest descendant.
+    pub head_message_id: Option<MessageId>,
+}

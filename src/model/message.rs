@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Who speaks in a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageRole {
     /// A person.
     User,

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod conversation;
 pub mod credential;
 pub mod event;
+pub mod history;
 pub mod ids;
 pub mod key;
 pub mod message;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{access::Access, runs::Runs};
+use super::{access::Access, content, runs::Runs};
 use crate::{
+    config::ContentPolicy,
     error::{Error, Result},
     live::bus::Bus,
     llm::Models,
@@ -55,13 +56,22 @@ pub struct Messages {
     models: Models,
     runs: Runs,
     clock: Clock,
-    max_bytes: usize,
+    rules: Rules,
+}
+
+/// What the texts of messages must keep to.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Bytes at most.
+    pub max_bytes: usize,
+    /// What happens to markup.
+    pub policy: ContentPolicy,
 }
 
 impl Messages {
-    /// `max_bytes` bounds the text of a message.
-    pub fn new(access: Access, store: Store, bus: Bus, models: Models, runs: Runs, clock: Clock, max_bytes: usize) -> Self {
-        Self { access, store, bus, models, runs, clock, max_bytes }
+    /// Sends what keeps to the rules.
+    pub fn new(access: Access, store: Store, bus: Bus, models: Models, runs: Runs, clock: Clock, rules: Rules) -> Self {
+        Self { access, store, bus, models, runs, clock, rules }
     }
 
     /// Sends a message into a conversation of the caller's. Sent again with the same `client_message_id`, it returns the
@@ -170,7 +180,8 @@ impl Messages {
             now: self.clock.now(),
         };
         let turn = self.store.append_turn(&membership, &turn).await?;
-        let message = turn.message.clone().ok_or_else(|| Error::internal(anyhow::anyhow!("no message was appended")))?;
+        let message =
+            turn.message.clone().ok_or_else(|| Error::internal(anyhow::anyhow!("no message was appended")))?;
         let sent = Sent { message, reply: turn.reply.clone() };
         if !turn.is_repeat {
             self.begin(membership, turn, place).await?;
@@ -215,8 +226,8 @@ impl Messages {
         if sending.content.trim().is_empty() {
             return Err(Error::invalid("content", "must not be empty"));
         }
-        if sending.content.len() > self.max_bytes {
-            return Err(Error::invalid("content", format!("must have at most {} bytes", self.max_bytes)));
+        if sending.content.len() > self.rules.max_bytes {
+            return Err(Error::invalid("content", format!("must have at most {} bytes", self.rules.max_bytes)));
         }
         if sending.content.contains('\0') {
             return Err(Error::invalid("content", "must not contain the character U+0000"));
@@ -226,12 +237,15 @@ impl Messages {
         {
             return Err(Error::invalid("client_message_id", format!("must have 1 to {MAX_CLIENT_ID} characters")));
         }
+        content::check(self.rules.policy, "content", &sending.content)?;
         self.check_model(sending.model.as_deref())
     }
 
     fn check_model(&self, model: Option<&str>) -> Result<()> {
         match model {
-            Some(model) if !self.models.knows(model) => Err(Error::invalid("model", "is not offered here; see ListModels")),
+            Some(model) if !self.models.knows(model) => {
+                Err(Error::invalid("model", "is not offered here; see ListModels"))
+            }
             _ => Ok(()),
         }
     }

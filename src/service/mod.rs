@@ -2,13 +2,19 @@
 
 pub mod access;
 pub mod accounts;
+pub(crate) mod content;
+pub mod contexts;
+pub mod conversations;
+pub mod export;
 pub mod history;
 pub mod identity;
+pub mod members;
 pub mod messages;
 pub mod passwords;
 mod prompt;
 mod run;
 mod run_log;
 pub mod runs;
+mod text;
 pub mod tokens;
 pub mod users;

@@ -7,6 +7,7 @@ use crate::{
         conversation::{Context, Membership},
         ids::MessageId,
         message::{Message, MessageRole},
+        page::{self, PageRequest},
     },
     store::Store,
 };
@@ -30,7 +31,7 @@ pub(super) async fn build(
     budget: usize,
     max_output_tokens: u32,
 ) -> Result<(Prompt, usize)> {
-    let contexts: Vec<Context> = Vec::new();
+    let contexts = all_contexts(store, membership).await?;
     let (system, spent) = system_text(&contexts, budget * CONTEXT_SHARE.0 / CONTEXT_SHARE.1);
     let mut left = budget.saturating_sub(spent);
     let mut path = store
@@ -45,6 +46,19 @@ pub(super) async fn build(
     let cost = spent + path.iter().map(|message| estimate_tokens(&message.content)).sum::<usize>();
     let turns = path.iter().filter_map(turn).collect();
     Ok((Prompt { system, turns, max_output_tokens: Some(max_output_tokens), tools: Vec::new() }, cost))
+}
+
+async fn all_contexts(store: &Store, membership: &Membership) -> Result<Vec<Context>> {
+    let mut contexts = Vec::new();
+    let mut request = PageRequest { size: page::MAX_SIZE, after: None };
+    loop {
+        let page = store.contexts(membership, &request).await?;
+        contexts.extend(page.entries);
+        request.after = page.next;
+        if request.after.is_none() {
+            return Ok(contexts);
+        }
+    }
 }
 
 /// The contexts that fit, in their order, and what they cost.

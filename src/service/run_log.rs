@@ -61,13 +61,7 @@ impl RunLog {
     }
 }
 
-async fn write(
-    store: Store,
-    node: NodeId,
-    clock: Clock,
-    mut entries: mpsc::Receiver<Entry>,
-    lifecycle: Lifecycle,
-) {
+async fn write(store: Store, node: NodeId, clock: Clock, mut entries: mpsc::Receiver<Entry>, lifecycle: Lifecycle) {
     let mut group = Vec::with_capacity(GROUP);
     while let Some(taken) = lifecycle.stopped().run_until_cancelled(entries.recv_many(&mut group, GROUP)).await
         && taken > 0
@@ -93,7 +87,11 @@ async fn commit(store: &Store, node: NodeId, clock: Clock, chunks: &[Chunk]) -> 
         match store.append_chunks(node, chunks, clock.now()).await {
             Ok(lost) => return Ok(lost),
             Err(error) => {
-                tracing::warn!(error = format!("{error:?}"), pieces = chunks.len(), "cannot commit to the run log, trying again");
+                tracing::warn!(
+                    error = format!("{error:?}"),
+                    pieces = chunks.len(),
+                    "cannot commit to the run log, trying again"
+                );
             }
         }
         tokio::time::sleep(pause).await;

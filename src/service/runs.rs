@@ -114,6 +114,14 @@ impl Runs {
         Ok(())
     }
 
+    /// Leaves word that every run of a conversation shall stop.
+    pub(crate) async fn stop_all(&self, membership: &Membership) -> Result<()> {
+        for id in self.running(membership.conversation_id).await? {
+            self.ask_to_stop(membership, id).await?;
+        }
+        Ok(())
+    }
+
     /// A run's message once it has ended, or as it is after `within`.
     pub(crate) async fn ended(&self, membership: &Membership, id: MessageId, within: Duration) -> Result<Message> {
         let deadline = Instant::now() + within;

@@ -18,6 +18,7 @@ use crate::{
     model::{
         caller::Caller,
         event::{Draft, Event, Happening},
+        history::{History, HistoryRequest, Window},
         ids::{ConversationId, MessageId},
         topic::Topic,
     },
@@ -128,7 +129,9 @@ impl Connection {
             Ok(Command::Heartbeat { client_timestamp }) => Ok(Answer::HeartbeatAck { client_timestamp }),
             Ok(Command::Subscribe(wanted)) => return self.subscribe(reply_to, wanted).await,
             Ok(Command::Unsubscribe(wanted)) => Ok(self.unsubscribe(&wanted)),
-            Ok(Command::Send { conversation_id, sending }) => return self.send(reply_to, conversation_id, sending).await,
+            Ok(Command::Send { conversation_id, sending }) => {
+                return self.send(reply_to, conversation_id, sending).await;
+            }
             Ok(Command::Stop(message_id)) => self.stop(message_id).await,
             Ok(Command::Regenerate { message_id, model }) => return self.regenerate(reply_to, message_id, model).await,
             Ok(Command::Read { conversation_id, seq }) => match self.read(conversation_id, seq).await {
@@ -221,16 +224,18 @@ impl Connection {
     }
 
     async fn read(&self, conversation_id: ConversationId, seq: i64) -> Result<()> {
-        let (history, caller) = (self.sessions.history.clone(), self.caller.clone());
-        self.sessions.run(async move { history.mark_read(&caller, conversation_id, seq).await }).await?;
+        let (histories, caller) = (self.sessions.histories.clone(), self.caller.clone());
+        self.sessions.run(async move { histories.mark_read(&caller, conversation_id, seq).await }).await?;
         Ok(())
     }
 
     async fn history(&self, conversation_id: ConversationId, before_seq: Option<i64>, limit: u16) -> Result<Answer> {
-        let (history, caller) = (self.sessions.history.clone(), self.caller.clone());
-        let page = async move { history.before(&caller, conversation_id, before_seq, limit).await };
-        let (messages, has_more) = self.sessions.run(page).await?;
-        Ok(Answer::History { conversation_id, messages, has_more })
+        let (histories, caller) = (self.sessions.histories.clone(), self.caller.clone());
+        let window = before_seq.map_or(Window::Latest, Window::Before);
+        let request = HistoryRequest { window, size: limit, include_siblings: false };
+        let page = async move { histories.list(&caller, conversation_id, &request).await };
+        let History { messages, next } = self.sessions.run(page).await?;
+        Ok(Answer::History { conversation_id, messages, has_more: next.is_some() })
     }
 
     async fn refresh(&mut self, token: String) -> Result<Answer> {

@@ -8,7 +8,7 @@ use crate::{
     lifecycle::Lifecycle,
     live::bus::Bus,
     model::{caller::Caller, clock::Clock},
-    service::{access::Access, accounts::Accounts, history::History, messages::Messages, runs::Runs},
+    service::{access::Access, accounts::Accounts, history::Histories, messages::Messages, runs::Runs},
 };
 
 /// The parts that connections are made of. Cheap to clone.
@@ -25,7 +25,7 @@ pub struct Sessions {
     /// Sends.
     pub messages: Messages,
     /// Reads.
-    pub history: History,
+    pub histories: Histories,
     /// Follows answers.
     pub runs: Runs,
     /// Tells the time.

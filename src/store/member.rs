@@ -4,16 +4,58 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store, read,
-    schema::{members, messages},
+    Store,
+    conversation::no_such_user,
+    page, read,
+    schema::{conversations, members, messages, users},
+    transaction,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     model::{
-        conversation::{MemberRole, Membership},
+        clock::Timestamp,
+        conversation::{Member, MemberRole, Membership},
         ids::{ConversationId, MessageId, UserId},
+        page::{Page, PageRequest},
     },
 };
+
+/// What happens to a conversation that would be left without one.
+const LAST_OWNER: Error = Error::FailedPrecondition("the last owner stays");
+
+/// Counts a conversation's owners, within a transaction.
+macro_rules! owners {
+    ($connection:ident, $conversation:expr) => {{
+        let owners: i64 = members::table
+            .filter(members::conversation_id.eq($conversation))
+            .filter(members::role.eq(MemberRole::Owner))
+            .count()
+            .get_result($connection)
+            .await?;
+        owners
+    }};
+}
+
+/// A member joined with the user's name.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = members)]
+struct MemberRow {
+    user_id: UserId,
+    #[diesel(select_expression = users::username)]
+    username: String,
+    role: MemberRole,
+    last_read_seq: i64,
+    joined_at: Timestamp,
+}
+
+/// A read marker after it was asked to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadMarker {
+    /// Where it is.
+    pub(crate) seq: i64,
+    /// Whether it moved.
+    pub(crate) has_moved: bool,
+}
 
 impl Store {
     /// A user's membership in a conversation.
@@ -37,5 +79,123 @@ impl Store {
                 .optional()?
         });
         Ok(found.map(|(conversation_id, role)| Membership { conversation_id, user_id: user, role }))
+    }
+
+    /// The members, in the order in which they joined.
+    pub(crate) async fn members(&self, membership: &Membership, request: &PageRequest) -> Result<Page<Member>> {
+        let after = page::after(request, page::read_moment::<UserId>)?;
+        let rows: Vec<MemberRow> = read!(self, |connection| {
+            let mut query = members::table
+                .inner_join(users::table)
+                .filter(members::conversation_id.eq(membership.conversation_id))
+                .into_boxed();
+            if let Some((at, id)) = after {
+                let later = members::joined_at.gt(at);
+                query = query.filter(later.or(members::joined_at.eq(at).and(members::user_id.gt(id))));
+            }
+            query
+                .order((members::joined_at, members::user_id))
+                .limit(request.fetch())
+                .select(MemberRow::as_select())
+                .load(connection)
+                .await?
+        });
+        let entries = rows.into_iter().map(Member::from).collect();
+        Ok(Page::cut(entries, request, |last| page::pair(last.joined_at.as_micros(), last.user_id)))
+    }
+
+    /// Adds a user to the conversation, or changes the role of one who is in it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a user who does not exist, [`Error::FailedPrecondition`] when no owner would be left.
+    pub(crate) async fn put_member(
+        &self,
+        membership: &Membership,
+        user: UserId,
+        role: MemberRole,
+        now: Timestamp,
+    ) -> Result<Member> {
+        let conversation = membership.conversation_id;
+        transaction!(self, "put_member", |connection| {
+            // Comes first: of two owners who demote each other at once, the second finds what the first has done.
+            diesel::update(conversations::table.find(conversation))
+                .set(conversations::updated_at.eq(now))
+                .execute(connection)
+                .await?;
+            diesel::insert_into(members::table)
+                .values((
+                    members::conversation_id.eq(conversation),
+                    members::user_id.eq(user),
+                    members::role.eq(role),
+                    members::last_read_seq.eq(0),
+                    members::joined_at.eq(now),
+                ))
+                .on_conflict((members::conversation_id, members::user_id))
+                .do_update()
+                .set(members::role.eq(role))
+                .execute(connection)
+                .await
+                .map_err(|error| no_such_user(error, || Error::NotFound("user")))?;
+            if owners!(connection, conversation) == 0 {
+                return Err(LAST_OWNER);
+            }
+            let row: MemberRow = members::table
+                .inner_join(users::table)
+                .filter(members::conversation_id.eq(conversation))
+                .filter(members::user_id.eq(user))
+                .select(MemberRow::as_select())
+                .first(connection)
+                .await?;
+            Ok(row.into())
+        })
+    }
+
+    /// Removes a member.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a user who is not a member, [`Error::FailedPrecondition`] for the last owner.
+    pub(crate) async fn remove_member(&self, membership: &Membership, user: UserId, now: Timestamp) -> Result<()> {
+        let conversation = membership.conversation_id;
+        transaction!(self, "remove_member", |connection| {
+            diesel::update(conversations::table.find(conversation))
+                .set(conversations::updated_at.eq(now))
+                .execute(connection)
+                .await?;
+            let removed = diesel::delete(members::table.find((conversation, user))).execute(connection).await?;
+            if removed == 0 {
+                return Err(Error::NotFound("member"));
+            }
+            if owners!(connection, conversation) == 0 {
+                return Err(LAST_OWNER);
+            }
+            Ok(())
+        })
+    }
+
+    /// Moves the member's read marker forward to `seq`, never back.
+    pub(crate) async fn mark_read(&self, membership: &Membership, seq: i64) -> Result<ReadMarker> {
+        let member = members::table.find((membership.conversation_id, membership.user_id));
+        transaction!(self, "mark_read", |connection| {
+            let moved = diesel::update(member)
+                .filter(members::last_read_seq.lt(seq))
+                .set(members::last_read_seq.eq(seq))
+                .execute(connection)
+                .await?;
+            let marker: Option<i64> = member.select(members::last_read_seq).first(connection).await.optional()?;
+            let seq = marker.ok_or(Error::NotFound("conversation"))?;
+            Ok(ReadMarker { seq, has_moved: moved > 0 })
+        })
+    }
+}
+
+impl From<MemberRow> for Member {
+    fn from(row: MemberRow) -> Self {
+        Self {
+            user_id: row.user_id,
+            username: row.username,
+            role: row.role,
+            last_read_seq: row.last_read_seq,
+            joined_at: row.joined_at,
+        }
     }
 }

@@ -1,11 +1,17 @@
 //! What must last: SQL, and nothing but SQL. One [`Store`] over the pools of a database; its queries stand by noun.
 
+mod context;
+mod conversation;
+mod history;
 mod key;
 mod member;
 mod message;
 mod opening;
+mod page;
+mod path;
 mod run;
 mod schema;
+mod search;
 mod session;
 mod types;
 mod usage;
@@ -63,6 +69,19 @@ macro_rules! read {
     };
 }
 
+/// Runs a query body whose statements all see the database in the same state; the body is expanded once per database.
+macro_rules! snapshot {
+    ($store:expr, |$connection:ident| $body:expr) => {{
+        let result: $crate::error::Result<_> = match &$store.pools {
+            $crate::store::Pools::Sqlite { readers, .. } => {
+                let mut guard = readers.get().await?;
+                ::diesel_async::AsyncConnection::transaction(&mut *guard, async |$connection| $body).await
+            }
+        };
+        result
+    }};
+}
+
 /// Runs one writing statement; the body is expanded once per database.
 macro_rules! write {
     ($store:expr, |$connection:ident| $body:expr) => {
@@ -94,7 +113,7 @@ macro_rules! transaction {
     }};
 }
 
-use {read, transaction, write};
+use {read, snapshot, transaction, write};
 
 pub(crate) use message::{NewReply, NewTurn, Place, Turn};
 pub(crate) use opening::Opening;

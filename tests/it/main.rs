@@ -8,7 +8,9 @@
 )]
 
 mod accounts;
+#[cfg(test)]
 mod harness;
+mod providers;
 mod sessions;
 mod tokens;
 mod users;

@@ -6,7 +6,7 @@ use colloquy::proto::{
 };
 use tonic::Code;
 
-use crate::harness::{Actor, PASSWORD, Server, eventually, reason, violations};
+use crate::harness::{Actor, PASSWORD, Server, Socket, eventually, reason, violations};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_brings_a_new_pair_and_keeps_the_session() {
@@ -144,13 +144,12 @@ async fn live_connections_hear_of_an_end_at_once_here_and_soon_elsewhere() {
     let other_node = server.beside(&[]).await;
     let alice = server.register("alice").await;
     alice.at(&other_node).me().await.unwrap();
-    let caller = server.accounts.authenticate(&alice.access_token).await.unwrap();
-    let mut ended = server.accounts.revocations();
+    let mut socket = alice.socket().await;
 
     alice.auth().logout(LogoutRequest {}).await.unwrap();
-    assert_eq!(ended.recv().await.unwrap(), caller.session_id);
-    assert!(server.accounts.check(&caller).await.is_err());
-    eventually("the other node knows", async || other_node.accounts.check(&caller).await.is_err()).await;
+    assert_eq!(socket.close_code().await, 1008);
+    assert_eq!(alice.me().await.unwrap_err().code(), Code::Unauthenticated);
+    eventually("the other node knows", async || alice.at(&other_node).me().await.is_err()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,26 +185,26 @@ async fn a_ticket_opens_one_connection_and_nothing_else() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
     let (ticket, expires_in) = issue_ticket(&alice).await;
-    assert!(ticket.starts_with("clq_tk_") && server.accounts.is_ticket(&ticket));
     assert_eq!(expires_in, 30);
     assert_eq!(alice.with_token(&ticket).me().await.unwrap_err().code(), Code::Unauthenticated);
 
-    let caller = server.accounts.redeem_ticket(&ticket).await.unwrap();
-    assert_eq!(caller, server.accounts.authenticate(&alice.access_token).await.unwrap());
-    assert!(server.accounts.redeem_ticket(&ticket).await.is_err());
+    let mut socket = Socket::open(&url(&server, &ticket)).await;
+    let established = socket.until("connection.established").await;
+    assert_eq!(established["data"]["user_id"], alice.me().await.unwrap().id);
+    assert_eq!(Socket::open(&url(&server, &ticket)).await.close_code().await, 1008);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_ends_with_its_time_and_with_its_session() {
     let hurried = Server::with(&[("ticket_ttl", "0")]).await;
     let (ticket, _) = issue_ticket(&hurried.register("alice").await).await;
-    assert!(hurried.accounts.redeem_ticket(&ticket).await.is_err());
+    assert_eq!(Socket::open(&url(&hurried, &ticket)).await.close_code().await, 1008);
 
     let server = Server::start().await;
     let alice = server.register("alice").await;
     let (ticket, _) = issue_ticket(&alice).await;
     alice.auth().logout(LogoutRequest {}).await.unwrap();
-    assert!(server.accounts.redeem_ticket(&ticket).await.is_err());
+    assert_eq!(Socket::open(&url(&server, &ticket)).await.close_code().await, 1008);
 }
 
 async fn sessions(actor: &Actor, page_size: i32, page_token: &str) -> ListSessionsResponse {
@@ -216,6 +215,10 @@ async fn sessions(actor: &Actor, page_size: i32, page_token: &str) -> ListSessio
 async fn change_password(actor: &Actor, current: &str, new: &str) -> Result<(), tonic::Status> {
     let request = ChangePasswordRequest { current_password: current.into(), new_password: new.into() };
     actor.users().change_password(request).await.map(drop)
+}
+
+fn url(server: &Server, ticket: &str) -> String {
+    format!("ws://{}/api/v1/ws?ticket={ticket}", server.http())
 }
 
 async fn issue_ticket(actor: &Actor) -> (String, i64) {

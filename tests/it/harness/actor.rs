@@ -1,23 +1,25 @@
 //! Those who call: each with an address, and a credential once signed in.
 
-use colloquy::{
-    grpc::edge::Edge,
-    proto::{
-        LoginRequest, LoginResponse, RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, User,
-        auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
-    },
+use colloquy::proto::{
+    LoginRequest, LoginResponse, RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, User,
+    auth_service_client::AuthServiceClient, chat_service_client::ChatServiceClient,
+    conversation_service_client::ConversationServiceClient, session_service_client::SessionServiceClient,
+    user_service_client::UserServiceClient,
 };
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
 use tonic::{
     Request, Status,
-    service::{Interceptor, Routes, interceptor::InterceptedService},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
 };
 
-use super::{BRIDGE_KEY, Server};
+use super::{BRIDGE_KEY, Events, Server, Socket};
 
 /// The password of everybody.
 pub(crate) const PASSWORD: &str = "correct horse";
 
-type Service = InterceptedService<Edge<Routes>, Signed>;
+pub(crate) type Service = InterceptedService<Channel, Signed>;
 
 /// Somebody who calls a node.
 #[derive(Clone)]
@@ -57,12 +59,98 @@ impl Actor {
 
     /// Calls `AuthService`.
     pub(crate) fn auth(&self) -> AuthServiceClient<Service> {
-        AuthServiceClient::with_interceptor(self.server.service.clone(), self.signed())
+        AuthServiceClient::with_interceptor(self.server.grpc(), self.signed())
     }
 
     /// Calls `UserService`.
     pub(crate) fn users(&self) -> UserServiceClient<Service> {
-        UserServiceClient::with_interceptor(self.server.service.clone(), self.signed())
+        UserServiceClient::with_interceptor(self.server.grpc(), self.signed())
+    }
+
+    /// Calls `ConversationService`.
+    pub(crate) fn conversations(&self) -> ConversationServiceClient<Service> {
+        ConversationServiceClient::with_interceptor(self.server.grpc(), self.signed())
+    }
+
+    /// Calls `ChatService`.
+    pub(crate) fn chat(&self) -> ChatServiceClient<Service> {
+        ChatServiceClient::with_interceptor(self.server.grpc(), self.signed())
+    }
+
+    /// Calls `SessionService`.
+    pub(crate) fn sessions(&self) -> SessionServiceClient<Service> {
+        SessionServiceClient::with_interceptor(self.server.grpc(), self.signed())
+    }
+
+    /// A request over HTTP, signed.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = reqwest::Client::new().request(method, format!("http://{}{path}", self.server.http()));
+        if self.access_token.is_empty() { request } else { request.bearer_auth(&self.access_token) }
+    }
+
+    /// Gets a path over HTTP: the status and the JSON.
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    /// Posts JSON to a path over HTTP: the status and the JSON.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        answer(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// Starts an answer over SSE.
+    pub(crate) async fn stream_chat(&self, body: Value) -> Events {
+        Events::of(self.request(Method::POST, "/api/v1/chat/stream").json(&body).send().await.unwrap())
+    }
+
+    /// Takes an answer up again over SSE, as a browser does.
+    pub(crate) async fn resume_chat(&self, message_id: &str, after: u64) -> Events {
+        let path = format!("/api/v1/chat/stream/{message_id}");
+        let request = self.request(Method::GET, &path).header("last-event-id", after.to_string());
+        Events::of(request.send().await.unwrap())
+    }
+
+    /// Opens a WebSocket and waits until it stands.
+    pub(crate) async fn socket(&self) -> Socket {
+        let mut socket = Socket::open(&self.socket_url("")).await;
+        socket.until("connection.established").await;
+        socket
+    }
+
+    /// Where a WebSocket of this one opens; `path` follows `/api/v1/ws`.
+    pub(crate) fn socket_url(&self, path: &str) -> String {
+        format!("ws://{}/api/v1/ws{path}?token={}", self.server.http(), self.access_token)
+    }
+
+    /// Makes a conversation and returns its id.
+    pub(crate) async fn conversation(&self) -> String {
+        let (status, body) = self.post("/api/v1/conversations", serde_json::json!({})).await;
+        assert_eq!(status, 201, "{body}");
+        body["conversation"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Adds somebody to a conversation.
+    pub(crate) async fn add(&self, conversation: &str, other: &Self, role: &str) {
+        let user_id = other.me().await.unwrap().id;
+        let path = format!("/api/v1/conversations/{conversation}/members");
+        let (status, body) = self.post(&path, serde_json::json!({ "user_id": user_id, "role": role })).await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    /// Sends a message and returns its id and the answer's.
+    pub(crate) async fn send(&self, conversation: &str, content: &str) -> (String, String) {
+        let path = format!("/api/v1/conversations/{conversation}/messages");
+        let (status, body) = self.post(&path, serde_json::json!({ "content": content })).await;
+        assert_eq!(status, 200, "{body}");
+        let id = |field: &str| body[field]["id"].as_str().unwrap().to_owned();
+        (id("message"), id("reply"))
+    }
+
+    /// A message over HTTP.
+    pub(crate) async fn message(&self, conversation: &str, id: &str) -> Value {
+        let (status, mut body) = self.get(&format!("/api/v1/conversations/{conversation}/messages/{id}")).await;
+        assert_eq!(status, 200, "{body}");
+        body["message"].take()
     }
 
     /// Makes an account of this name.
@@ -119,4 +207,10 @@ impl Interceptor for Signed {
         }
         Ok(request)
     }
+}
+
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.json().await.unwrap())
 }

@@ -1,110 +1,108 @@
-//! A server in this process, and those who call it.
+//! A server in this process, as `colloquy serve` starts it, and those who call it.
 
 mod actor;
+mod events;
 mod refusal;
+mod socket;
+pub(crate) mod upstream;
 
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use colloquy::{
-    config::Settings,
-    grpc::{
-        auth::AuthApi,
-        edge::{Edge, EdgeLayer},
-        user::UserApi,
-    },
+    cli::serve,
+    config::{SettingError, Settings},
     lifecycle::Lifecycle,
-    live::{
-        throttle::{Throttle, ThrottleLimits},
-        ticket::Tickets,
-    },
-    model::clock::Clock,
-    proto::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
-    service::{
-        accounts::{Accounts, Parts},
-        identity::Identities,
-        passwords::Passwords,
-        tokens::{TokenPolicy, Tokens},
-        users::Users,
-    },
-    store::Store,
 };
 use diesel::{
     Connection as _, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _, sql_types::BigInt,
 };
 use tempfile::TempDir;
-use tonic::service::Routes;
-use tower::Layer as _;
+use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use self::{
     actor::{Actor, PASSWORD},
+    events::{Events, Happened},
     refusal::{reason, retry_after, violations},
+    socket::Socket,
 };
 
-const BRIDGE_KEY: &str = "the tests' own bridge";
+const BRIDGE_KEY: &str = "the key of the tests' own bridge";
+/// How long anything may take that a test waits for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A node, on a database of its own or beside another node.
+/// A node with a data folder of its own.
 #[derive(Clone)]
-pub(crate) struct Server {
-    /// The rules of accounts, for what no RPC reaches.
-    pub(crate) accounts: Accounts,
-    folder: Arc<TempDir>,
-    service: Edge<Routes>,
+pub(crate) struct Server(Arc<Node>);
+
+struct Node {
+    /// Keeps the node's data; those beside it keep it too.
+    folders: Vec<Arc<TempDir>>,
+    lifecycle: Lifecycle,
+    grpc: Channel,
+    http: SocketAddr,
 }
 
 impl Server {
-    /// A node with the default settings.
+    /// A node with the default settings, but for a faster `echo`.
     pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
 
     /// A node with these settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        Self::open(Arc::new(tempfile::tempdir().unwrap()), settings).await
+        Self::open(vec![Arc::new(tempfile::tempdir().unwrap())], settings).await
     }
 
     /// Another node on the same database.
     pub(crate) async fn beside(&self, settings: &[(&str, &str)]) -> Self {
-        Self::open(self.folder.clone(), settings).await
+        let database = format!("sqlite:{}", self.database_file().display());
+        let mut folders = vec![Arc::new(tempfile::tempdir().unwrap())];
+        folders.extend_from_slice(&self.0.folders);
+        let settings: Vec<_> = settings.iter().copied().chain([("database_url", database.as_str())]).collect();
+        Self::open(folders, &settings).await
     }
 
-    async fn open(folder: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let flags: Vec<_> = settings.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        let settings = Settings::load(None, &flags).unwrap();
+    /// Stops the node in order and starts it anew with these settings, on the same data.
+    pub(crate) async fn restart(self, settings: &[(&str, &str)]) -> Self {
+        self.stop().await;
+        Self::open(self.0.folders.clone(), settings).await
+    }
+
+    /// Stops the node in order.
+    pub(crate) async fn stop(&self) {
+        self.0.lifecycle.stop(PATIENCE, PATIENCE).await;
+    }
+
+    async fn open(folders: Vec<Arc<TempDir>>, settings: &[(&str, &str)]) -> Self {
+        let settings = Self::settings(&folders[0], settings).unwrap();
         let lifecycle = Lifecycle::default();
-        let clock = Clock::shifted(settings.clock_ahead_micros);
-        let store = Store::open_sqlite(&database(&folder)).await.unwrap();
-        let limits = ThrottleLimits {
-            per_account: settings.sign_in_failures_per_account,
-            per_address: settings.sign_in_failures_per_address,
-            window: settings.sign_in_window,
-        };
-        let policy = TokenPolicy {
-            algorithm: settings.jwt_algorithm,
-            issuer: settings.jwt_issuer,
-            token_ttl: settings.access_token_ttl,
-            key_ttl: settings.signing_key_ttl,
-        };
-        let throttle = Throttle::new(clock, limits);
-        let passwords = Passwords::new();
-        let identities = Identities::new(store.clone(), clock);
-        let accounts = Accounts::new(Parts {
-            store: store.clone(),
-            clock,
-            tokens: Tokens::open(store.clone(), clock, policy).await.unwrap(),
-            passwords: passwords.clone(),
-            tickets: Tickets::new(clock, settings.ticket_ttl),
-            throttle: throttle.clone(),
-            identities: identities.clone(),
-            registration: settings.registration,
-            session_ttl: settings.refresh_token_ttl,
-        });
-        let users = Users::new(store, clock, passwords, throttle, identities);
-        let edge =
-            EdgeLayer::new(accounts.clone(), lifecycle, BRIDGE_KEY.to_owned(), settings.request_timeout).unwrap();
-        let routes = Routes::new(AuthServiceServer::new(AuthApi::new(accounts.clone())))
-            .add_service(UserServiceServer::new(UserApi::new(users)))
-            .prepare();
-        Self { accounts, folder, service: edge.layer(routes) }
+        let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
+        let grpc = Endpoint::from_shared(format!("http://{}", addresses.grpc.unwrap())).unwrap();
+        let grpc = grpc.tcp_nodelay(true).connect_lazy();
+        Self(Arc::new(Node { folders, lifecycle, grpc, http: addresses.http.unwrap() }))
+    }
+
+    fn settings(folder: &TempDir, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
+        let folder = folder.path().to_str().unwrap();
+        let own = [
+            ("data_dir", folder),
+            ("grpc_addr", "127.0.0.1:0"),
+            ("http_addr", "127.0.0.1:0"),
+            ("bridge_key", BRIDGE_KEY),
+            ("echo_interval", "0.001"),
+        ];
+        let flags = own.iter().chain(settings).map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        Settings::load(None, &flags.collect::<Vec<_>>())
+    }
+
+    /// Where HTTP and WebSockets answer.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.0.http
+    }
+
+    /// Where gRPC answers.
+    pub(crate) fn grpc(&self) -> Channel {
+        self.0.grpc.clone()
     }
 
     /// Somebody without an account, at an address of the documentation's.
@@ -129,15 +127,22 @@ impl Server {
         diesel::select(diesel::dsl::sql::<BigInt>(query)).get_result(&mut self.database()).unwrap()
     }
 
+    fn database_file(&self) -> PathBuf {
+        self.0.folders.last().unwrap().path().join("colloquy.db")
+    }
+
     fn database(&self) -> SqliteConnection {
-        let mut connection = SqliteConnection::establish(database(&self.folder).to_str().unwrap()).unwrap();
+        let mut connection = SqliteConnection::establish(self.database_file().to_str().unwrap()).unwrap();
         connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON").unwrap();
         connection
     }
 }
 
-fn database(folder: &TempDir) -> PathBuf {
-    folder.path().join("colloquy.db")
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.lifecycle.stopping().cancel();
+        self.lifecycle.stopped().cancel();
+    }
 }
 
 /// Waits until the condition holds; fails after 5 s, the longest that a node may lag behind another.
@@ -148,4 +153,12 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut conditi
         }
     };
     assert!(tokio::time::timeout(Duration::from_secs(5), wait).await.is_ok(), "not within 5 s: {what}");
+}
+
+/// Waits for what must come.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+    }
 }

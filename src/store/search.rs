@@ -1,0 +1,112 @@
+//! Searching messages by their words.
+
+use diesel::{
+    prelude::*,
+    sql_types::{BigInt, Double, Nullable, Text},
+};
+use diesel_async::RunQueryDsl;
+
+use super::{Pools, Store, page, types::sql};
+use crate::{
+    error::Result,
+    model::{
+        ids::{ConversationId, MessageId, UserId},
+        message::Message,
+        page::{Page, PageRequest},
+    },
+};
+
+/// Ranks what matches in the user's conversations; the lower the rank the better, of equals the later first. Ranks depend
+/// on all that is stored and shift as messages come, so a page begins after the present rank of the last message of the
+/// page before; the rank it had then counts only when it matches no more.
+///
+/// `$1` the user, `$2` the words, `$3` a conversation or NULL for all, `$4` and `$5` the last message and its rank or
+/// NULL, `$6` how many.
+const SQLITE_RANK: &str = "\
+    WITH hits (id, rank) AS (
+        SELECT messages.id, bm25(message_search)
+        FROM message_search
+        JOIN messages ON messages.search_id = message_search.rowid
+        JOIN members ON members.conversation_id = messages.conversation_id AND members.user_id = $1
+        WHERE message_search MATCH $2 AND ($3 IS NULL OR messages.conversation_id = $3)
+    ),
+    last (rank) AS (SELECT coalesce((SELECT rank FROM hits WHERE id = $4), $5))
+    SELECT hits.id, hits.rank FROM hits, last
+    WHERE $4 IS NULL OR hits.rank > last.rank OR (hits.rank = last.rank AND hits.id < $4)
+    ORDER BY hits.rank, hits.id DESC LIMIT $6";
+
+/// A message that matches.
+#[derive(Debug, QueryableByName)]
+struct Hit {
+    #[diesel(sql_type = sql::Id)]
+    id: MessageId,
+    #[diesel(sql_type = Double)]
+    rank: f64,
+}
+
+impl Store {
+    /// Messages of the user's conversations that hold all words of the text, the best match first. A word matches those
+    /// that begin with it.
+    pub(crate) async fn search_messages(
+        &self,
+        user: UserId,
+        conversation: Option<ConversationId>,
+        text: &str,
+        request: &PageRequest,
+    ) -> Result<Page<Message>> {
+        let (rank, last) = page::after(request, page::read_pair::<f64, MessageId>)?.unzip();
+        let words: Vec<&str> = words(text).collect();
+        if words.is_empty() {
+            return Ok(Page { entries: Vec::new(), next: None });
+        }
+        let hits: Vec<Hit> = match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                diesel::sql_query(SQLITE_RANK)
+                    .bind::<sql::Id, _>(user)
+                    .bind::<Text, _>(sqlite_query(&words))
+                    .bind::<Nullable<sql::Id>, _>(conversation)
+                    .bind::<Nullable<sql::Id>, _>(last)
+                    .bind::<Nullable<Double>, _>(rank)
+                    .bind::<BigInt, _>(request.fetch())
+                    .load(&mut *readers.get().await?)
+                    .await?
+            } // PostgreSQL matches and ranks in an arm of its own, with `to_tsquery` made of the same words.
+        };
+        let page = Page::cut(hits, request, |last| page::pair(last.rank, last.id));
+        let ids: Vec<MessageId> = page.entries.iter().map(|hit| hit.id).collect();
+        Ok(Page { entries: self.messages_in_order(user, &ids).await?, next: page.next })
+    }
+}
+
+/// The words of a text; what stands between them is no part of a query.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_between = |character: char| character.is_whitespace() || character.is_ascii_punctuation();
+    text.split(is_between).filter(|word| word.contains(char::is_alphanumeric))
+}
+
+/// All words by their beginning, in FTS5's language. Quoted, a word is never an operator of it; words hold no quotes.
+fn sqlite_query(words: &[&str]) -> String {
+    let terms: Vec<String> = words.iter().map(|word| format!("\"{word}\"*")).collect();
+    terms.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_reach_the_query() {
+        for (text, query) in [
+            ("hello", r#""hello"*"#),
+            ("  hello   wor ", r#""hello"* "wor"*"#),
+            (r#"say "cheese" NEAR(a b, 2)"#, r#""say"* "cheese"* "NEAR"* "a"* "b"* "2"*"#),
+            ("content:x* OR -y ^z", r#""content"* "x"* "OR"* "y"* "z"*"#),
+            ("don't self-hosted", r#""don"* "t"* "self"* "hosted"*"#),
+            ("Grüße “日本語” cafe\u{301}", "\"Grüße\"* \"“日本語”\"* \"cafe\u{301}\"*"),
+            ("\"*\" — 🙂 ()", ""),
+        ] {
+            let words: Vec<&str> = words(text).collect();
+            assert_eq!(sqlite_query(&words), query, "{text}");
+        }
+    }
+}

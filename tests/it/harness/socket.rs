@@ -1,0 +1,93 @@
+//! A WebSocket of somebody's.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest as _},
+};
+
+use super::soon;
+
+/// A WebSocket that speaks JSON frames.
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Socket {
+    /// Opens a socket; the handshake is always accepted.
+    pub(crate) async fn open(url: &str) -> Self {
+        let request = url.into_client_request().unwrap();
+        let (stream, _) = soon("a handshake", connect_async(request)).await.unwrap();
+        Self { stream }
+    }
+
+    /// Sends a frame.
+    pub(crate) async fn send(&mut self, frame: Value) {
+        self.send_text(frame.to_string()).await;
+    }
+
+    /// Sends a frame of this type and id.
+    pub(crate) async fn ask(&mut self, id: &str, frame_type: &str, data: Value) {
+        self.send(json!({ "type": frame_type, "id": id, "data": data })).await;
+    }
+
+    /// Sends whatever text.
+    pub(crate) async fn send_text(&mut self, text: String) {
+        self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Sends whatever WebSocket message.
+    pub(crate) async fn send_raw(&mut self, message: Message) {
+        self.stream.send(message).await.unwrap();
+    }
+
+    /// The next frame, or `None` with the socket's end.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            match soon("a frame", self.stream.next()).await {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// The next frame of this type; the ones before it are passed over.
+    pub(crate) async fn until(&mut self, frame_type: &str) -> Value {
+        loop {
+            let frame = self.next().await.unwrap_or_else(|| panic!("the socket ended before {frame_type:?}"));
+            if frame["type"] == frame_type {
+                return frame;
+            }
+        }
+    }
+
+    /// The frame that answers the one with this id; the ones before it are passed over.
+    pub(crate) async fn answer_to(&mut self, id: &str) -> Value {
+        loop {
+            let frame = self.next().await.unwrap_or_else(|| panic!("the socket ended before the answer to {id:?}"));
+            if frame["reply_to"] == id {
+                return frame;
+            }
+        }
+    }
+
+    /// The code with which the server closes; frames before it are passed over.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        loop {
+            match soon("the close", self.stream.next()).await {
+                Some(Ok(Message::Close(Some(close)))) => return close.code.into(),
+                Some(Ok(Message::Close(None))) | None => panic!("closed without a code"),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => panic!("the socket broke: {error}"),
+            }
+        }
+    }
+
+    /// Breaks the connection off without a word.
+    pub(crate) fn cut(self) {
+        drop(self);
+    }
+}
