@@ -4,7 +4,9 @@ use diesel::{dsl::exists, prelude::*, select};
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store, read,
+    Store,
+    path::lead_to,
+    read,
     schema::{conversations, messages},
     transaction,
 };
@@ -246,19 +248,7 @@ impl Store {
                     .await
                     .optional()?;
                 parent_id = found.ok_or(Error::NotFound("message"))?;
-                let kept: i64 = match parent_id {
-                    Some(parent) => {
-                        messages::table.filter(messages::id.eq(parent)).select(messages::seq).first(connection).await?
-                    }
-                    None => 0,
-                };
-                diesel::update(messages::table)
-                    .filter(messages::conversation_id.eq(conversation))
-                    .filter(messages::on_path)
-                    .filter(messages::seq.gt(kept))
-                    .set(messages::on_path.eq(false))
-                    .execute(connection)
-                    .await?;
+                lead_to!(connection, conversation, parent_id);
             }
 
             let mut message: Option<Message> = None;
