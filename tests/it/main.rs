@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod conversations;
 #[cfg(test)]
 mod harness;
 mod providers;
