@@ -17,6 +17,12 @@ pub enum Error {
     /// Fields are missing, malformed or out of range: mend them.
     #[error("{}", describe(.0))]
     Invalid(Vec<Violation>),
+    /// The bytes of the request are not a message of the call: send what the contract says.
+    #[error("the request is not a message of this call")]
+    Malformed,
+    /// The request is larger than it may be.
+    #[error("the request is larger than it may be")]
+    TooLarge,
     /// The content policy refuses the text of this field.
     #[error("{0} holds markup that is not accepted here")]
     ContentRejected(&'static str),
@@ -80,6 +86,21 @@ impl Error {
         });
         let violations: Vec<_> = found.collect();
         if violations.is_empty() { Ok(()) } else { Err(Self::Invalid(violations)) }
+    }
+
+    /// The same, where the contract calls a field something else than the rules do.
+    #[must_use]
+    pub fn with_field(self, name: &str, as_written: &'static str) -> Self {
+        match self {
+            Self::Invalid(mut violations) => {
+                for violation in violations.iter_mut().filter(|violation| violation.field == name) {
+                    as_written.clone_into(&mut violation.field);
+                }
+                Self::Invalid(violations)
+            }
+            Self::ContentRejected(field) if field == name => Self::ContentRejected(as_written),
+            other => other,
+        }
     }
 
     /// A state that cannot be, in a sentence for the log.

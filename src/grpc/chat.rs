@@ -103,9 +103,9 @@ impl ChatService for ChatApi {
         let messages = &self.sessions.messages;
         let conversation_id = match named {
             Some(id) => id,
-            None => messages.open_conversation(&caller, &sending).await?,
+            None => messages.open_conversation(&caller, &sending).await.map_err(as_message)?,
         };
-        let sent = messages.send(&caller, conversation_id, sending).await?;
+        let sent = messages.send(&caller, conversation_id, sending).await.map_err(as_message)?;
         let reply = sent.reply.ok_or(Error::FailedPrecondition("this message was sent before without an answer"))?;
         let events = self.follow(&caller, reply.id, 0, true).await?;
         let responses = events.map(|event| Ok(proto::StreamChatResponse { event: Some(event?) }));
@@ -148,6 +148,10 @@ impl ChatService for ChatApi {
         let conversation_id = parse::id("conversation_id", &request.conversation_id)?;
         let message_id = parse::id("message_id", &request.message_id)?;
         self.sessions.access.conversation(&caller, conversation_id, MemberRole::Member).await?;
+        let membership = self.sessions.access.message(&caller, message_id, MemberRole::Member).await?;
+        if membership.conversation_id != conversation_id {
+            return Err(Error::NotFound("message").into());
+        }
         let message = self.sessions.messages.regenerate(&caller, message_id, request.model).await?;
         Ok(Response::new(proto::RegenerateMessageResponse { message: Some(message.into()) }))
     }
@@ -164,4 +168,9 @@ impl ChatService for ChatApi {
         models.sort_by_key(|model| !model.is_default);
         Ok(Response::new(proto::ListModelsResponse { models }))
     }
+}
+
+/// StreamChat calls the content of the message `message`.
+fn as_message(error: Error) -> Error {
+    error.with_field("content", "message")
 }

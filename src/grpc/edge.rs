@@ -15,7 +15,7 @@ use std::{
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, Request, Response};
 use prost_reflect::{DescriptorPool, Value};
-use tonic::{Status, body::Body, transport::server::TcpConnectInfo};
+use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
@@ -122,7 +122,7 @@ impl Shared {
         // The act runs to its end even when its caller is gone: cancelling it here could leave it half done.
         let act = self.lifecycle.spawn(async move { inner.call(request).await }.in_current_span());
         match tokio::time::timeout(limit, act).await {
-            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Ok(Ok(response))) => Ok(read_by_codec(response)?),
             Ok(Err(panic)) => Err(Error::internal(panic).into()),
             Err(_) => Err(Error::DeadlineExceeded.into()),
         }
@@ -179,6 +179,18 @@ fn origin(request: &Request<Body>, is_bridge: bool) -> Origin {
     Origin {
         address: peer.as_ref().map(SocketAddr::ip).map(|ip| ip.to_string()).unwrap_or_default(),
         user_agent: header(headers, "user-agent").to_owned(),
+    }
+}
+
+/// Says in the contract's words that the codec could not read the request. What the handlers themselves answer has details.
+fn read_by_codec(response: Response<Body>) -> Result<Response<Body>, Error> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.details().is_empty() => match status.code() {
+            Code::Internal => Err(Error::Malformed),
+            Code::OutOfRange => Err(Error::TooLarge),
+            _ => Ok(response),
+        },
+        _ => Ok(response),
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::status::{log, reason, reason_name};
+use super::status::{MARKUP, log, reason, reason_name};
 use crate::{
     error::{Error, Violation},
     model::{
@@ -192,6 +192,9 @@ fn refusal(error: &Error) -> proto::Error {
     log(error);
     let details = match error {
         Error::Invalid(violations) => violations.iter().cloned().map(detail).collect(),
+        Error::ContentRejected(field) => {
+            vec![proto::ErrorDetail { field: (*field).to_owned(), description: MARKUP.to_owned() }]
+        }
         _ => Vec::new(),
     };
     let retry_after = match error {

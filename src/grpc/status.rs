@@ -10,13 +10,17 @@ use crate::{error::Error, proto::ErrorReason};
 /// The domain of every `google.rpc.ErrorInfo` of this service.
 pub(crate) const DOMAIN: &str = "colloquy";
 
+/// What is wrong with a field that the content policy refuses.
+pub(super) const MARKUP: &str = "holds markup that is not accepted here";
+
 /// When to try again what did not answer.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
 /// The reason of the contract for an error.
 pub(crate) fn reason(error: &Error) -> ErrorReason {
     match error {
-        Error::Invalid(_) => ErrorReason::InvalidMessage,
+        Error::Invalid(_) | Error::Malformed => ErrorReason::InvalidMessage,
+        Error::TooLarge => ErrorReason::MessageTooLarge,
         Error::ContentRejected(_) => ErrorReason::ContentRejected,
         Error::Unauthenticated(_) => ErrorReason::Unauthenticated,
         Error::PermissionDenied(_) => ErrorReason::PermissionDenied,
@@ -53,13 +57,13 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         log(&error);
         let code = match &error {
-            Error::Invalid(_) | Error::ContentRejected(_) => Code::InvalidArgument,
+            Error::Invalid(_) | Error::Malformed | Error::ContentRejected(_) => Code::InvalidArgument,
             Error::Unauthenticated(_) => Code::Unauthenticated,
             Error::PermissionDenied(_) => Code::PermissionDenied,
             Error::NotFound(_) => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::ConversationBusy | Error::FailedPrecondition(_) => Code::FailedPrecondition,
-            Error::RateLimited { .. } | Error::ConnectionLimit(_) => Code::ResourceExhausted,
+            Error::TooLarge | Error::RateLimited { .. } | Error::ConnectionLimit(_) => Code::ResourceExhausted,
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Unavailable { .. } => Code::Unavailable,
             Error::Internal(_) => Code::Internal,
@@ -76,7 +80,7 @@ impl From<Error> for Status {
                 }
             }
             Error::ContentRejected(field) => {
-                details.add_bad_request_violation(*field, "holds markup that is not accepted here");
+                details.add_bad_request_violation(*field, MARKUP);
             }
             Error::RateLimited { retry_after } => {
                 details.set_retry_info(Some(*retry_after));

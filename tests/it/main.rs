@@ -9,10 +9,15 @@
 )]
 
 mod accounts;
+mod contract;
 mod conversations;
+mod grpcweb;
 #[cfg(test)]
 mod harness;
+mod input;
+mod openapi;
 mod providers;
+mod rooms;
 mod sessions;
 mod tokens;
 mod users;

@@ -10,6 +10,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use tonic::{
     Request, Status,
+    client::Grpc,
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
 };
@@ -80,6 +81,11 @@ impl Actor {
     /// Calls `SessionService`.
     pub(crate) fn sessions(&self) -> SessionServiceClient<Service> {
         SessionServiceClient::with_interceptor(self.server.grpc(), self.signed())
+    }
+
+    /// Calls whatever service.
+    pub(crate) fn grpc(&self) -> Grpc<Service> {
+        Grpc::new(InterceptedService::new(self.server.grpc(), self.signed()))
     }
 
     /// A request over HTTP, signed.

@@ -3,10 +3,11 @@
 mod actor;
 mod events;
 mod refusal;
+mod rpc;
 mod socket;
 pub(crate) mod upstream;
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use colloquy::{
     cli::serve,
@@ -23,12 +24,20 @@ pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
     events::{Events, Happened},
     refusal::{reason, retry_after, violations},
+    rpc::Rpc,
     socket::Socket,
 };
 
 const BRIDGE_KEY: &str = "the key of the tests' own bridge";
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A table of the database.
+#[derive(diesel::QueryableByName)]
+struct Table {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    name: String,
+}
 
 /// A node with a data folder of its own.
 #[derive(Clone)]
@@ -39,6 +48,7 @@ struct Node {
     folders: Vec<Arc<TempDir>>,
     lifecycle: Lifecycle,
     grpc: Channel,
+    grpc_address: SocketAddr,
     http: SocketAddr,
 }
 
@@ -77,9 +87,10 @@ impl Server {
         let settings = Self::settings(&folders[0], settings).unwrap();
         let lifecycle = Lifecycle::default();
         let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
-        let grpc = Endpoint::from_shared(format!("http://{}", addresses.grpc.unwrap())).unwrap();
+        let grpc_address = addresses.grpc.unwrap();
+        let grpc = Endpoint::from_shared(format!("http://{grpc_address}")).unwrap();
         let grpc = grpc.tcp_nodelay(true).connect_lazy();
-        Self(Arc::new(Node { folders, lifecycle, grpc, http: addresses.http.unwrap() }))
+        Self(Arc::new(Node { folders, lifecycle, grpc, grpc_address, http: addresses.http.unwrap() }))
     }
 
     fn settings(folder: &TempDir, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
@@ -105,6 +116,11 @@ impl Server {
         self.0.grpc.clone()
     }
 
+    /// Where gRPC answers, as an address.
+    pub(crate) fn grpc_address(&self) -> SocketAddr {
+        self.0.grpc_address
+    }
+
     /// Somebody without an account, at an address of the documentation's.
     pub(crate) fn visitor(&self) -> Actor {
         Actor::new(self.clone())
@@ -125,6 +141,18 @@ impl Server {
     /// Asks the database for a number.
     pub(crate) fn number(&self, query: &str) -> i64 {
         diesel::select(diesel::dsl::sql::<BigInt>(query)).get_result(&mut self.database()).unwrap()
+    }
+
+    /// How many rows each table of the database has.
+    pub(crate) fn rows(&self) -> BTreeMap<String, i64> {
+        let mut database = self.database();
+        let tables = "SELECT name FROM sqlite_master WHERE type = 'table'";
+        let tables: Vec<Table> = diesel::sql_query(tables).load(&mut database).unwrap();
+        let count = |Table { name }| {
+            let count = diesel::dsl::sql::<BigInt>(&format!("(SELECT count(*) FROM \"{name}\")"));
+            (name, diesel::select(count).get_result(&mut database).unwrap())
+        };
+        tables.into_iter().map(count).collect()
     }
 
     fn database_file(&self) -> PathBuf {

@@ -1,0 +1,306 @@
+//! The contract, walked by its descriptors: every RPC is served, lets in whom it should and nobody else, and has its
+//! place over HTTP.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::harness::{Actor, PASSWORD, Rpc, Server, reason};
+
+/// What callers get, from left to right: anonymous, a stranger to the conversation, its viewer, member and owner.
+type Access = [Code; 5];
+
+const CALLERS: [&str; 5] = ["anonymous", "stranger", "viewer", "member", "owner"];
+
+const O: Code = Code::Ok;
+const U: Code = Code::Unauthenticated;
+const N: Code = Code::NotFound;
+const P: Code = Code::PermissionDenied;
+
+const PUBLIC: Access = [O, O, O, O, O];
+const SIGNED_IN: Access = [U, O, O, O, O];
+const READERS: Access = [U, N, O, O, O];
+const WRITERS: Access = [U, N, P, O, O];
+const OWNERS: Access = [U, N, P, P, O];
+
+/// An RPC, a request, and what callers get for it. `{self}` is the caller, `{guest}` another viewer; `{message}` is the
+/// member's and `{reply}` its answer; `{session}` is the owner's.
+const ROWS: &[(&str, &str, Access)] = &[
+    ("AuthService/Register", r#"{"username":"{new}","email":"{new}@example.com","password":"{password}"}"#, PUBLIC),
+    ("AuthService/Login", r#"{"username":"{owner_name}","password":"{password}"}"#, PUBLIC),
+    ("AuthService/RefreshToken", r#"{"refresh_token":"{refresh_token}"}"#, PUBLIC),
+    ("AuthService/Logout", "{}", SIGNED_IN),
+    ("AuthService/IssueTicket", "{}", SIGNED_IN),
+    ("AuthService/ListSessions", r#"{"page_size":1}"#, SIGNED_IN),
+    ("AuthService/RevokeSession", r#"{"session_id":"{session}"}"#, [U, N, N, N, O]),
+    ("AuthService/GetJwks", "{}", PUBLIC),
+    ("UserService/GetMe", "{}", SIGNED_IN),
+    ("UserService/GetMyUsage", r#"{"from":"","to":""}"#, SIGNED_IN),
+    ("UserService/UpdateMe", r#"{"display_name":"Somebody"}"#, SIGNED_IN),
+    ("UserService/ChangePassword", r#"{"current_password":"{password}","new_password":"battery staple"}"#, SIGNED_IN),
+    ("UserService/DeleteMe", "{}", SIGNED_IN),
+    ("UserService/GetUser", r#"{"user_id":"{guest}"}"#, SIGNED_IN),
+    ("UserService/SearchUsers", r#"{"query":"g","page_size":1}"#, SIGNED_IN),
+    ("ConversationService/CreateConversation", r#"{"title":"new","member_ids":["{guest}"]}"#, SIGNED_IN),
+    ("ConversationService/GetConversation", r#"{"conversation_id":"{conversation}"}"#, READERS),
+    ("ConversationService/ListConversations", r#"{"page_size":1}"#, SIGNED_IN),
+    ("ConversationService/UpdateConversation", r#"{"conversation_id":"{conversation}","title":"other"}"#, WRITERS),
+    ("ConversationService/DeleteConversation", r#"{"conversation_id":"{conversation}"}"#, OWNERS),
+    ("ConversationService/ListMembers", r#"{"conversation_id":"{conversation}"}"#, READERS),
+    (
+        "ConversationService/AddMember",
+        r#"{"conversation_id":"{conversation}","user_id":"{guest}","role":"MEMBER_ROLE_OWNER"}"#,
+        OWNERS,
+    ),
+    ("ConversationService/RemoveMember", r#"{"conversation_id":"{conversation}","user_id":"{guest}"}"#, OWNERS),
+    (
+        // Everybody leaves, but for the last owner.
+        "ConversationService/RemoveMember",
+        r#"{"conversation_id":"{conversation}","user_id":"{self}"}"#,
+        [U, N, O, O, Code::FailedPrecondition],
+    ),
+    (
+        "ConversationService/AddContext",
+        r#"{"conversation_id":"{conversation}","title":"rules","content":"be brief"}"#,
+        WRITERS,
+    ),
+    ("ConversationService/ListContexts", r#"{"conversation_id":"{conversation}"}"#, READERS),
+    ("ConversationService/DeleteContext", r#"{"conversation_id":"{conversation}","context_id":"{context}"}"#, WRITERS),
+    ("ConversationService/ListMessages", r#"{"conversation_id":"{conversation}","after_seq":1}"#, READERS),
+    ("ConversationService/GetMessage", r#"{"conversation_id":"{conversation}","message_id":"{message}"}"#, READERS),
+    (
+        // The author's alone, whatever the others may do.
+        "ConversationService/EditMessage",
+        r#"{"conversation_id":"{conversation}","message_id":"{message}","content":"better"}"#,
+        [U, N, P, O, P],
+    ),
+    ("ConversationService/DeleteMessage", r#"{"conversation_id":"{conversation}","message_id":"{message}"}"#, WRITERS),
+    (
+        // An answer has no author.
+        "ConversationService/DeleteMessage",
+        r#"{"conversation_id":"{conversation}","message_id":"{reply}"}"#,
+        OWNERS,
+    ),
+    ("ConversationService/SearchMessages", r#"{"query":"hello","conversation_id":"{conversation}"}"#, READERS),
+    ("ConversationService/SearchMessages", r#"{"query":"hello"}"#, SIGNED_IN),
+    ("ConversationService/MarkRead", r#"{"conversation_id":"{conversation}","seq":1}"#, READERS),
+    ("ConversationService/ExportConversation", r#"{"conversation_id":"{conversation}"}"#, READERS),
+    ("ChatService/SendMessage", r#"{"conversation_id":"{conversation}","content":"hello"}"#, WRITERS),
+    ("ChatService/StreamChat", r#"{"conversation_id":"{conversation}","message":"hello"}"#, WRITERS),
+    ("ChatService/StreamChat", r#"{"message":"hello"}"#, SIGNED_IN),
+    ("ChatService/ResumeChat", r#"{"message_id":"{reply}","after":0}"#, READERS),
+    ("ChatService/StopRun", r#"{"conversation_id":"{conversation}","message_id":"{reply}"}"#, WRITERS),
+    ("ChatService/RegenerateMessage", r#"{"conversation_id":"{conversation}","message_id":"{reply}"}"#, WRITERS),
+    ("ChatService/ListModels", "{}", SIGNED_IN),
+    ("SessionService/Connect", r#"{"frame":{"id":"1","ping":{}}}"#, SIGNED_IN),
+];
+
+/// What ends the caller's session or account: each call gets a caller of its own.
+const LAST_CALLS: [&str; 4] =
+    ["AuthService/Logout", "AuthService/RevokeSession", "UserService/ChangePassword", "UserService/DeleteMe"];
+
+/// Calls that are under way at once.
+const CROWD: usize = 8;
+
+#[test]
+fn every_rpc_has_a_row_and_every_row_an_rpc() {
+    let served: BTreeSet<_> = Rpc::all().iter().map(Rpc::name).collect();
+    let rows: BTreeSet<_> = ROWS.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(rows, served);
+}
+
+#[test]
+fn every_rpc_that_takes_one_message_has_a_place_over_http_and_only_those() {
+    let mut places = BTreeSet::new();
+    for rpc in Rpc::all() {
+        let route = rpc.route();
+        assert_eq!(route.is_some(), !rpc.takes_stream(), "{}", rpc.name());
+        if let Some(route) = route {
+            assert!(places.insert((route.method.to_string(), route.path)), "{} shares its place", rpc.name());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_grpc_every_rpc_answers_whom_it_should() {
+    let cast = Cast::assemble().await;
+    check(&cast, async |rpc, actor, request, expected| match rpc.over_grpc(actor, request).await {
+        Ok(answer) if expected == O => (!answer.is_object()).then(|| format!("{answer}")),
+        Err(status) if status.code() == expected => {
+            let reason = reason::<()>(Err(status)).1;
+            (reason != code_name(expected)).then_some(reason)
+        }
+        other => Some(format!("{other:?}")),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_every_rpc_answers_whom_it_should() {
+    let cast = Cast::assemble().await;
+    check(&cast, async |rpc, actor, request, expected| {
+        if rpc.takes_stream() {
+            return None;
+        }
+        let answer = rpc.over_http(actor, request).await;
+        let is_right = answer.status == http_status(rpc, expected)
+            && match (expected, rpc.is_streaming()) {
+                (O, true) => answer.content_type == "text/event-stream" && answer.body.starts_with(b"id: "),
+                (O, false) => answer.content_type == "application/json" && answer.json().is_object(),
+                _ => {
+                    let error = answer.json()["error"].take();
+                    error["code"] == code_name(expected) && error["details"][0]["reason"] == code_name(expected)
+                }
+            };
+        (!is_right).then(|| format!("{answer:?}"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_is_none_is_refused_wherever_one_is_needed() {
+    let impostor = Server::start().await.visitor().with_token("clq_not_a_token");
+    for (name, ..) in ROWS.iter().filter(|(_, _, access)| access[0] == U) {
+        let refused = Rpc::named(name).over_grpc(&impostor, &json!({})).await;
+        assert_eq!(reason(refused), (U, "UNAUTHENTICATED".into()), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_found_in_its_own_conversation_only() {
+    let alice = Server::start().await.register("alice").await;
+    let (conversation, other) = (alice.conversation().await, alice.conversation().await);
+    let (message, reply) = alice.send(&conversation, "hello").await;
+    for name in ["GetMessage", "EditMessage", "DeleteMessage"].map(|name| format!("ConversationService/{name}")) {
+        let mut request = json!({ "conversation_id": other, "message_id": message });
+        if name.ends_with("/EditMessage") {
+            request["content"] = json!("better");
+        }
+        let refused = Rpc::named(&name).over_grpc(&alice, &request).await;
+        assert_eq!(reason(refused), (N, "NOT_FOUND".into()), "{name}");
+    }
+    for name in ["ChatService/StopRun", "ChatService/RegenerateMessage"] {
+        let request = json!({ "conversation_id": other, "message_id": reply });
+        assert_eq!(reason(Rpc::named(name).over_grpc(&alice, &request).await), (N, "NOT_FOUND".into()), "{name}");
+    }
+}
+
+/// Plays every row with every caller, each in a conversation of its own, and reports all that went wrong.
+async fn check(cast: &Cast, call: impl AsyncFn(&Rpc, &Actor, &Value, Code) -> Option<String>) {
+    let calls = ROWS.iter().flat_map(|row| (0..CALLERS.len()).map(move |caller| (row, caller)));
+    let played = stream::iter(calls).map(|((name, template, access), caller)| {
+        let call = &call;
+        async move {
+            let mut callers = cast.callers.clone();
+            if LAST_CALLS.contains(name) && caller > 0 {
+                callers[caller] = cast.server.register(&new_name()).await;
+            }
+            let request = cast.request(template, &callers, caller).await;
+            let wrong = call(&Rpc::named(name), &callers[caller], &request, access[caller]).await?;
+            Some(format!("{name} {template} by {}: wanted {:?}, got {wrong}", CALLERS[caller], access[caller]))
+        }
+    });
+    let wrong: Vec<_> = played.buffer_unordered(CROWD).filter_map(std::future::ready).collect().await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Those who call.
+struct Cast {
+    server: Server,
+    /// In the order of [`CALLERS`].
+    callers: [Actor; 5],
+    guest: Actor,
+}
+
+static NAMES: AtomicU32 = AtomicU32::new(0);
+
+fn new_name() -> String {
+    format!("extra{}", NAMES.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Cast {
+    async fn assemble() -> Self {
+        let server = Server::start().await;
+        let callers = [
+            server.visitor(),
+            server.register("stranger").await,
+            server.register("viewer").await,
+            server.register("member").await,
+            server.register("owner").await,
+        ];
+        Self { guest: server.register("guest").await, server, callers }
+    }
+
+    /// The request of a template, in a conversation of its own.
+    async fn request(&self, template: &str, callers: &[Actor; 5], caller: usize) -> Value {
+        let [_, _, viewer, member, owner] = callers;
+        let mut text = template.replace("{password}", PASSWORD).replace("{new}", &new_name());
+        text = text.replace("{owner_name}", "owner").replace("{guest}", &id_of_user(&self.guest).await);
+        if text.contains("{self}") {
+            let known = if caller == 0 { &self.guest } else { &callers[caller] };
+            text = text.replace("{self}", &id_of_user(known).await);
+        }
+        if text.contains("{session}") {
+            let (_, sessions) = owner.get("/api/v1/auth/sessions").await;
+            text = text.replace("{session}", &id_of(&sessions["sessions"][0]));
+        }
+        if text.contains("{refresh_token}") {
+            let again = self.server.visitor().login("owner", PASSWORD).await.unwrap();
+            text = text.replace("{refresh_token}", &again.refresh_token);
+        }
+        if ["{conversation}", "{message}", "{reply}", "{context}"].iter().any(|name| text.contains(name)) {
+            let conversation = owner.conversation().await;
+            owner.add(&conversation, viewer, "viewer").await;
+            owner.add(&conversation, member, "member").await;
+            owner.add(&conversation, &self.guest, "viewer").await;
+            let path = format!("/api/v1/conversations/{conversation}");
+            let (_, sent) = member.post(&format!("{path}/messages"), json!({ "content": "hello", "wait": true })).await;
+            let (_, context) = owner.post(&format!("{path}/contexts"), json!({ "content": "be kind" })).await;
+            for (name, id) in [
+                ("{conversation}", conversation),
+                ("{message}", id_of(&sent["message"])),
+                ("{reply}", id_of(&sent["reply"])),
+                ("{context}", id_of(&context["context"])),
+            ] {
+                text = text.replace(name, &id);
+            }
+        }
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+async fn id_of_user(actor: &Actor) -> String {
+    actor.me().await.unwrap().id
+}
+
+fn id_of(resource: &Value) -> String {
+    resource["id"].as_str().unwrap_or_else(|| panic!("no id in {resource}")).to_owned()
+}
+
+/// The name of a code, and of the reason that stands for it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        U => "UNAUTHENTICATED",
+        N => "NOT_FOUND",
+        P => "PERMISSION_DENIED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        other => panic!("no row expects {other:?}"),
+    }
+}
+
+fn http_status(rpc: &Rpc, code: Code) -> u16 {
+    let name = rpc.name();
+    match code {
+        O if name.contains("/Create") || name.contains("/Register") => 201,
+        O => 200,
+        U => 401,
+        N => 404,
+        P => 403,
+        _ => 400,
+    }
+}
