@@ -8,9 +8,13 @@
 )]
 
 mod accounts;
+mod answers;
+mod durable;
 #[cfg(test)]
 mod harness;
+mod killed;
 mod providers;
+mod sending;
 mod sessions;
 mod tokens;
 mod users;

@@ -2,9 +2,11 @@
 
 mod actor;
 mod events;
+mod process;
 mod refusal;
 mod socket;
 pub(crate) mod upstream;
+mod viewer;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,14 +21,19 @@ use diesel::{
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
+use self::upstream::Upstream;
 pub(crate) use self::{
     actor::{Actor, PASSWORD},
     events::{Events, Happened},
+    process::{Exit, Process},
     refusal::{reason, retry_after, violations},
     socket::Socket,
+    viewer::{Transport, Viewer},
 };
 
 const BRIDGE_KEY: &str = "the key of the tests' own bridge";
+/// Where a node's configuration file is, in its data folder.
+const CONFIG_FILE: &str = "colloquy.toml";
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,6 +47,8 @@ struct Node {
     lifecycle: Lifecycle,
     grpc: Channel,
     http: SocketAddr,
+    /// One for all: making a client reads the machine's certificates.
+    client: reqwest::Client,
 }
 
 impl Server {
@@ -51,6 +60,26 @@ impl Server {
     /// A node with these settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         Self::open(vec![Arc::new(tempfile::tempdir().unwrap())], settings).await
+    }
+
+    /// A node whose conversations are answered by this provider, with these settings.
+    pub(crate) async fn asking(upstream: &Upstream, settings: &[(&str, &str)]) -> Self {
+        let url = upstream.url();
+        let asking = upstream.settings(&url);
+        Self::with(&asking.iter().chain(settings).copied().collect::<Vec<_>>()).await
+    }
+
+    /// A node with this configuration file, and with these settings.
+    pub(crate) async fn configured(file: &str, settings: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        std::fs::write(folder.path().join(CONFIG_FILE), file).unwrap();
+        Self::open(vec![folder], settings).await
+    }
+
+    /// A node of another process.
+    fn elsewhere(grpc: SocketAddr, http: SocketAddr) -> Self {
+        let (folders, lifecycle) = Default::default();
+        Self(Arc::new(Node { folders, lifecycle, grpc: channel(grpc), http, client: reqwest::Client::new() }))
     }
 
     /// Another node on the same database.
@@ -77,12 +106,12 @@ impl Server {
         let settings = Self::settings(&folders[0], settings).unwrap();
         let lifecycle = Lifecycle::default();
         let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
-        let grpc = Endpoint::from_shared(format!("http://{}", addresses.grpc.unwrap())).unwrap();
-        let grpc = grpc.tcp_nodelay(true).connect_lazy();
-        Self(Arc::new(Node { folders, lifecycle, grpc, http: addresses.http.unwrap() }))
+        let grpc = channel(addresses.grpc.unwrap());
+        Self(Arc::new(Node { folders, lifecycle, grpc, http: addresses.http.unwrap(), client: reqwest::Client::new() }))
     }
 
     fn settings(folder: &TempDir, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
+        let file = Some(folder.path().join(CONFIG_FILE)).filter(|file| file.exists());
         let folder = folder.path().to_str().unwrap();
         let own = [
             ("data_dir", folder),
@@ -92,7 +121,7 @@ impl Server {
             ("echo_interval", "0.001"),
         ];
         let flags = own.iter().chain(settings).map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        Settings::load(None, &flags.collect::<Vec<_>>())
+        Settings::load(file, &flags.collect::<Vec<_>>())
     }
 
     /// Where HTTP and WebSockets answer.
@@ -103,6 +132,11 @@ impl Server {
     /// Where gRPC answers.
     pub(crate) fn grpc(&self) -> Channel {
         self.0.grpc.clone()
+    }
+
+    /// What speaks HTTP.
+    fn client(&self) -> &reqwest::Client {
+        &self.0.client
     }
 
     /// Somebody without an account, at an address of the documentation's.
@@ -136,6 +170,10 @@ impl Server {
         connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON").unwrap();
         connection
     }
+}
+
+fn channel(grpc: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{grpc}")).unwrap().tcp_nodelay(true).connect_lazy()
 }
 
 impl Drop for Node {
