@@ -59,4 +59,4 @@ $(MODEL): tests/model/requirements.txt
 	touch $@
 
 $(DENY):
-	$(CARGO) install --locked --root .tools cargo-deny --version 0.18.9
+	$(CARGO) install --locked --debug --root .tools cargo-deny --version 0.20.2

@@ -58,6 +58,7 @@ impl Runs {
         let mut answer = Answer { model: run.reply.model.clone().unwrap_or_default(), ..Answer::default() };
         let ending = match self.write(&run, &stop, &mut answer).await {
             Ok(ending) => ending,
+            Err(_) if self.lifecycle().stopped().is_cancelled() => Ending::Interrupted,
             Err(error) => {
                 tracing::error!(message.id = %run.reply.id, error = format!("{error:?}"), "run failed");
                 Ending::Failed(fault("PROCESSING_ERROR", "the server failed to make the answer", true))

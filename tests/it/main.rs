@@ -1,6 +1,7 @@
 //! Tests that speak the contract, by noun. A failing one reads as a story.
 
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
@@ -9,6 +10,7 @@
 
 mod accounts;
 mod answers;
+mod conversations;
 mod durable;
 #[cfg(test)]
 mod harness;

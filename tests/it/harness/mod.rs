@@ -23,7 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use self::upstream::Upstream;
 pub(crate) use self::{
-    actor::{Actor, PASSWORD},
+    actor::{Actor, PASSWORD, Service},
     events::{Events, Happened},
     process::{Exit, Process},
     refusal::{reason, retry_after, violations},
