@@ -15,8 +15,10 @@ mod durable;
 #[cfg(test)]
 mod harness;
 mod killed;
+mod mocks;
 mod providers;
 mod sending;
 mod sessions;
 mod tokens;
 mod users;
+mod viewers;
