@@ -1,20 +1,20 @@
 //! Colloquy, a chat backend. A call passes three rooms: the edge (`grpc`), the rules (`service`), and what lasts
 //! (`store`) or may be lost (`live`).
 //!
-//! - [`model`]: plain data and its invariants
-//! - [`error`]: the one error of the domain
-//! - [`config`]: every setting, from file, environment and flags
-//! - [`store`]: SQL
-//! - [`live`]: events, tickets and limits of the present
-//! - [`llm`]: model providers
-//! - [`service`]: the rules, by noun
-//! - [`session`]: live connections of this node
-//! - [`proto`]: the contract as generated code
-//! - [`grpc`]: the contract served
-//! - [`app`]: puts the parts together and serves them
-//! - [`lifecycle`]: soft stop, grace, hard stop
-//! - [`telemetry`]: logs and metrics
-//! - [`cli`]: the commands
+//! - `model`: plain data and its invariants
+//! - `error`: the one error of the domain
+//! - `config`: every setting, from file, environment and flags
+//! - `store`: SQL
+//! - `live`: events, signals, tickets and limits of the present
+//! - `llm`: model providers
+//! - `service`: the rules, by noun
+//! - `session`: live connections of this node
+//! - `proto`: the contract as generated code
+//! - `grpc`: the contract served
+//! - `app`: puts the parts together and serves them
+//! - `lifecycle`: soft stop, grace, hard stop
+//! - `telemetry`: logs and metrics
+//! - `cli`: the commands
 
 pub mod app;
 pub mod cli;

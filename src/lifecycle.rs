@@ -8,18 +8,27 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Spawns the process's tasks and tells them to stop. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
-    tasks: TaskTracker,
+    work: TaskTracker,
+    helpers: TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
 }
 
 impl Lifecycle {
-    /// Runs a task that shutdown waits for.
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    /// Runs a task that the soft stop waits for: something that begins and ends.
+    pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.tasks.spawn(task)
+        self.work.spawn(work)
+    }
+
+    /// Runs a task that others need until they have ended: it goes on until the hard stop.
+    pub fn spawn_helper<F>(&self, helper: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.helpers.spawn(helper)
     }
 
     /// Cancelled when the process begins to stop: take nothing new on, say a last word, end.
@@ -32,16 +41,18 @@ impl Lifecycle {
         &self.hard
     }
 
-    /// Begins to stop, gives the tasks `grace` to end and then `settle` to end at once.
+    /// Begins to stop, gives what is under way `grace` to end, and then everything `settle` to end at once.
     pub async fn stop(&self, grace: Duration, settle: Duration) {
         self.soft.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!(tasks = self.tasks.len(), "tasks outlived the grace");
+        self.work.close();
+        self.helpers.close();
+        if tokio::time::timeout(grace, self.work.wait()).await.is_err() {
+            tracing::warn!(tasks = self.work.len(), "tasks outlived the grace");
         }
         self.hard.cancel();
-        if tokio::time::timeout(settle, self.tasks.wait()).await.is_err() {
-            tracing::error!(tasks = self.tasks.len(), "tasks did not end");
+        let all = async { tokio::join!(self.work.wait(), self.helpers.wait()) };
+        if tokio::time::timeout(settle, all).await.is_err() {
+            tracing::error!(tasks = self.work.len() + self.helpers.len(), "tasks did not end");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The contract as generated code: messages, services, descriptors.
 
-#[expect(clippy::allow_attributes, reason = "generated code brings its own")]
+#[expect(clippy::allow_attributes, missing_docs, unreachable_pub, reason = "the generator's code, not ours")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/contract.rs"));
 }
@@ -11,7 +11,7 @@ pub use generated::{colloquy::v1::*, google};
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// The session service whose responses are frames encoded beforehand.
-#[expect(clippy::allow_attributes, reason = "generated code brings its own")]
+#[expect(clippy::allow_attributes, unreachable_pub, reason = "the generator's code, not ours")]
 pub(crate) mod raw {
     include!(concat!(env!("OUT_DIR"), "/raw/colloquy.v1.SessionService.rs"));
 }

@@ -8,7 +8,8 @@
 //! - [`upstream`](Upstream) — the way to the core, remote or in the same process.
 //! - `serve` — the listener and the layers; `connections` — those accepted; `routes` — the filters.
 //! - `edge` — what is true of every request; `visitor` — who sent it.
-//! - `schema` — the contract's RPCs as routes; `route` — path templates; `variant` — frames and events by their type.
+//! - `schema` — the contract's RPCs as routes; `route` — path templates; `variant` — frames and events by their type;
+//!   `naming` — names of fields in JSON.
 //! - `rest` — unary RPCs; `input` — their requests; `sse` — streaming RPCs.
 //! - `ws` — sockets and their frames.
 //! - `health`, `openapi`, `page` — pages about the service.

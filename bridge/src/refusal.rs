@@ -137,3 +137,36 @@ fn default_reason(code: Code) -> &'static str {
         Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => "PROCESSING_ERROR",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Schema;
+
+    #[test]
+    fn every_reason_is_one_of_the_contract() {
+        let reasons = Schema::load().unwrap().pool.get_enum_by_name("colloquy.v1.ErrorReason").unwrap();
+        let own = [
+            Reason::InvalidJson,
+            Reason::InvalidMessage,
+            Reason::InvalidMessageType,
+            Reason::MessageTooLarge,
+            Reason::Unauthenticated,
+            Reason::PermissionDenied,
+            Reason::NotFound,
+            Reason::ProcessingError,
+            Reason::Unavailable,
+            Reason::DeadlineExceeded,
+        ];
+        let codes = (0..=16).map(|code| default_reason(Code::from_i32(code)));
+        for name in own.map(Reason::name).into_iter().chain(codes) {
+            assert!(reasons.get_value_by_name(&format!("ERROR_REASON_{name}")).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_status_keeps_its_reason_and_gets_one_where_it_has_none() {
+        assert_eq!(reason_of(&Refusal::new(Reason::InvalidJson, "no").into()), "INVALID_JSON");
+        assert_eq!(reason_of(&Status::resource_exhausted("slow down")), "RATE_LIMIT_EXCEEDED");
+    }
+}

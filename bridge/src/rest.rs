@@ -70,7 +70,8 @@ impl Rest {
             Found::Route(route, captures) => {
                 let answered = async {
                     let body = self.body(&route.body, &head.headers, body).await?;
-                    let cursor = head.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+                    let cursor =
+                        head.headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
                     let parts = Parts { captures, query: &head.query, cursor, body: &body };
                     let message = input::message(&self.schema.transcoder, route, &parts)?;
                     self.call(route, &head.visitor, message).await

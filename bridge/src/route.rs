@@ -190,6 +190,8 @@ mod tests {
         (Method::GET, "/.well-known/jwks.json"),
     ];
 
+    type Values = &'static [(&'static str, &'static str)];
+
     fn router() -> Router<&'static str> {
         let mut router = Router::new();
         for (method, template) in ROUTES {
@@ -201,7 +203,7 @@ mod tests {
     #[test]
     fn a_path_means_the_template_that_says_most() {
         let router = router();
-        let table: [(Method, &str, &str, &[(&str, &str)]); 11] = [
+        let table: [(Method, &str, &str, Values); 11] = [
             (Method::GET, "/api/v1/users/me", "/api/v1/users/me", &[]),
             (Method::GET, "/api/v1/users/%6De", "/api/v1/users/me", &[]),
             (Method::GET, "/api/v1/users/7", "/api/v1/users/{user_id}", &[("user_id", "7")]),

@@ -73,7 +73,7 @@ pub(crate) enum Answer {
     /// The one response, under this status.
     One { status: StatusCode, form: Form },
     /// The responses as events.
-    Events(Events),
+    Events(Arc<Events>),
 }
 
 /// What of a response is shown.
@@ -209,7 +209,7 @@ impl Reader<'_> {
         let unknown = || format!("{} is unknown", output.full_name());
         let message = self.id(output).ok_or_else(unknown)?;
         if method.is_server_streaming() {
-            return Ok(Answer::Events(self.typed_events(output).unwrap_or(Events::Plain(message))));
+            return Ok(Answer::Events(Arc::new(self.typed_events(output).unwrap_or(Events::Plain(message)))));
         }
         let form = match rule {
             None => Form::Message(message),

@@ -2,14 +2,14 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use http::header;
+use http::{Method, header};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{ServiceBuilder, layer::layer_fn};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
-    cors::{Any, CorsLayer},
+    cors::{AllowHeaders, Any, CorsLayer},
 };
 
 use crate::{
@@ -29,6 +29,8 @@ use crate::{
 
 /// How long to wait when no connection can be accepted, as a rule for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a browser may remember what other origins are allowed.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
 /// Serves HTTP on `listener` until `shutdown`, and returns when the last request and the last socket have ended.
 ///
@@ -77,8 +79,12 @@ pub async fn serve(
 }
 
 fn cors(allowed: &AllowedOrigins) -> CorsLayer {
-    let layer =
-        CorsLayer::new().allow_methods(Any).allow_headers(Any).expose_headers([REQUEST_ID, header::RETRY_AFTER]);
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        // A wildcard would not cover `Authorization`.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+        .max_age(PREFLIGHT_AGE);
     match allowed {
         AllowedOrigins::Any => layer.allow_origin(Any),
         AllowedOrigins::Only(origins) => layer.allow_origin(origins.clone()),

@@ -131,18 +131,18 @@ impl Stream for EventStream {
 /// Writes messages as events.
 pub(crate) struct Writer {
     transcoder: Arc<Transcoder>,
-    events: Events,
+    events: Arc<Events>,
 }
 
 impl Writer {
-    pub(crate) fn new(transcoder: Arc<Transcoder>, events: Events) -> Self {
+    pub(crate) fn new(transcoder: Arc<Transcoder>, events: Arc<Events>) -> Self {
         Self { transcoder, events }
     }
 
     /// The event that `message` makes; empty when there is nothing to show of it.
     fn event(&self, message: &[u8]) -> Result<Bytes, Malformed> {
         let mut out = Vec::with_capacity(2 * message.len() + 64);
-        match &self.events {
+        match &*self.events {
             Events::Plain(id) => {
                 out.extend_from_slice(b"data: ");
                 self.transcoder.to_json(*id, message, &mut out)?;

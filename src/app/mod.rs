@@ -68,6 +68,8 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How often an idle connection of gRPC is asked whether it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Streams of one gRPC connection: a bridge carries each of its sockets on one.
+const MAX_STREAMS: u32 = 20_000;
 
 /// A core, built and not yet served.
 pub struct App {
@@ -199,15 +201,16 @@ impl App {
     /// # Errors
     /// When the transport fails.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        self.lifecycle.spawn(self.runs.clone().keep_leases());
-        self.lifecycle.spawn(sweep(self.bus.clone(), self.lifecycle.clone()));
-        self.lifecycle.spawn(pass_signals(self.signals.clone(), self.hub.clone(), self.lifecycle.clone()));
-        self.lifecycle.spawn(tell_health(self.health, self.store.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(self.runs.clone().keep_leases());
+        self.lifecycle.spawn_helper(sweep(self.bus.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(pass_signals(self.signals.clone(), self.hub.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(tell_health(self.health, self.store.clone(), self.lifecycle.clone()));
         let stopping = self.lifecycle.stopping().clone();
         let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
         Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .max_concurrent_streams(Some(MAX_STREAMS))
             .layer(cors)
             .layer(GrpcWebLayer::new())
             .layer(self.edge)

@@ -6,7 +6,7 @@ use bytes::{BufMut as _, Bytes};
 use prost::Message;
 use tonic::{
     Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
 /// Sends bytes, receives messages.
@@ -33,9 +33,18 @@ impl<T: Message + Default + 'static> Codec for RawCodec<T> {
     }
 }
 
+/// Frames are small and streams are many: buffers begin small and grow with what they hold.
+fn buffers() -> BufferSettings {
+    BufferSettings::new(512, 16 << 10)
+}
+
 impl<T: Send + 'static> Encoder for RawCodec<T> {
     type Item = Bytes;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
+    }
 
     fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.reserve(item.len());
@@ -47,6 +56,10 @@ impl<T: Send + 'static> Encoder for RawCodec<T> {
 impl<T: Message + Default + 'static> Decoder for RawCodec<T> {
     type Item = T;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
+    }
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
         T::decode(buffer).map(Some).map_err(|error| Status::invalid_argument(format!("malformed message: {error}")))

@@ -46,7 +46,7 @@ impl RunLog {
     /// Starts the writer; it ends when nobody can append any more.
     pub(super) fn start(store: Store, node: NodeId, clock: Clock, lifecycle: &Lifecycle) -> Self {
         let (sender, entries) = mpsc::channel(BACKLOG);
-        lifecycle.spawn(write(store, node, clock, entries, lifecycle.clone()));
+        lifecycle.spawn_helper(write(store, node, clock, entries, lifecycle.clone()));
         Self(sender)
     }
 
@@ -63,6 +63,7 @@ impl RunLog {
 
 async fn write(store: Store, node: NodeId, clock: Clock, mut entries: mpsc::Receiver<Entry>, lifecycle: Lifecycle) {
     let mut group = Vec::with_capacity(GROUP);
+    // At the hard stop the runs settle what they hold; nothing is appended any more.
     while let Some(taken) = lifecycle.stopped().run_until_cancelled(entries.recv_many(&mut group, GROUP)).await
         && taken > 0
     {

@@ -154,14 +154,11 @@ impl Runs {
         (self.0.node, self.0.clock.now() + self.0.limits.lease)
     }
 
-    /// Keeps this node's leases and ends the runs of dead nodes, until the process stops and its runs have ended.
+    /// Keeps this node's leases and ends the runs of dead nodes, until the hard stop.
     pub async fn keep_leases(self) {
         let mut ticks = tokio::time::interval(self.0.limits.lease / 5);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.0.lifecycle.stopped().run_until_cancelled(ticks.tick()).await.is_some() {
-            if self.0.lifecycle.stopping().is_cancelled() && self.active().is_empty() {
-                return;
-            }
             if let Err(error) = self.tend().await {
                 tracing::warn!(error = format!("{error:?}"), "leases could not be tended");
             }

@@ -22,8 +22,11 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     viewers: RwLock<HashMap<ConnectionId, Viewer>>,
-    topics: RwLock<HashMap<Topic, Vec<(ConnectionId, Arc<Mailbox>)>>>,
+    topics: RwLock<HashMap<Topic, Subscribers>>,
 }
+
+/// The viewers of a topic.
+type Subscribers = Vec<(ConnectionId, Arc<Mailbox>)>;
 
 #[derive(Debug)]
 struct Viewer {

@@ -62,7 +62,10 @@ impl Seat {
         if !is_new {
             self.bus.close(topic);
         }
-        self.floors.insert(topic.clone(), opened.position.offset);
+        // Joined again from now on, what waits in the mailbox is still to come: the floor stays.
+        if is_new || (since.is_some() && opened.gap.is_none()) {
+            self.floors.insert(topic.clone(), opened.position.offset);
+        }
         opened
     }
 

@@ -1,19 +1,15 @@
-//! Messages: rows, and appending them.
+//! Messages: their rows, and the path on which one stands.
 
 use diesel::{dsl::exists, prelude::*, select};
 use diesel_async::RunQueryDsl;
 
-use super::{
-    Store, read,
-    schema::{conversations, messages},
-    transaction,
-};
+use super::{Store, read, schema::messages};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     model::{
         clock::Timestamp,
-        conversation::{Membership, OnBusy},
-        ids::{ConversationId, MessageId, NodeId, UserId},
+        conversation::Membership,
+        ids::{ConversationId, MessageId, UserId},
         message::{Message, MessageRole, MessageStatus, RunError},
         usage::Usage,
     },
@@ -26,7 +22,7 @@ pub(super) const RUNNING: [MessageStatus; 2] = [MessageStatus::Pending, MessageS
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = messages)]
 pub(super) struct MessageRow {
-    id: MessageId,
+    pub(super) id: MessageId,
     conversation_id: ConversationId,
     seq: i64,
     parent_id: Option<MessageId>,
@@ -80,83 +76,6 @@ impl From<MessageRow> for Message {
     }
 }
 
-/// Where a turn is put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// After the end of the chosen path.
-    End,
-    /// Beside this message, which leaves the chosen path with all that follows it.
-    Beside(MessageId),
-}
-
-/// What to append: a message of a person's, its answer to be made, or both.
-#[derive(Clone, Debug)]
-pub(crate) struct NewTurn {
-    /// Where.
-    pub(crate) place: Place,
-    /// The person's words; `None` for another answer to words that are there.
-    pub(crate) content: Option<String>,
-    /// The sender's own id, by which a retry is known.
-    pub(crate) client_message_id: Option<String>,
-    /// The answer to be made.
-    pub(crate) reply: Option<NewReply>,
-    /// When.
-    pub(crate) now: Timestamp,
-}
-
-/// An answer to be made.
-#[derive(Clone, Debug)]
-pub(crate) struct NewReply {
-    /// The model that was asked for; `None`: the conversation's, or `default_model`.
-    pub(crate) model: Option<String>,
-    /// The server's default.
-    pub(crate) default_model: String,
-    /// The node that will make it.
-    pub(crate) lease_owner: NodeId,
-    /// Until when no other node may end it.
-    pub(crate) lease_until: Timestamp,
-}
-
-/// What was appended.
-#[derive(Clone, Debug)]
-pub(crate) struct Turn {
-    /// The person's message; absent for another answer.
-    pub(crate) message: Option<Message>,
-    /// The answer, pending.
-    pub(crate) reply: Option<Message>,
-    /// Runs that the conversation's `on_busy` wants stopped.
-    pub(crate) replaced: Vec<MessageId>,
-    /// Whether this was appended before, and now only found again.
-    pub(crate) is_repeat: bool,
-}
-
-/// A row to insert.
-#[derive(Debug, Insertable)]
-#[diesel(table_name = messages)]
-struct NewMessage {
-    id: MessageId,
-    conversation_id: ConversationId,
-    seq: i64,
-    parent_id: Option<MessageId>,
-    on_path: bool,
-    role: MessageRole,
-    author_id: Option<UserId>,
-    content: String,
-    status: MessageStatus,
-    model: Option<String>,
-    client_message_id: Option<String>,
-    is_deleted: bool,
-    requested_by: Option<UserId>,
-    lease_owner: Option<NodeId>,
-    lease_until: Option<Timestamp>,
-    stop_requested: bool,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-}
-
-/// The conversation's columns that decide about a turn.
-type Head = (i64, Option<MessageId>, Option<String>, OnBusy);
-
 impl Store {
     /// A message of the conversation; the content of a run that lasts is what was settled, not what was logged.
     pub(crate) async fn message(&self, membership: &Membership, id: MessageId) -> Result<Option<Message>> {
@@ -170,163 +89,6 @@ impl Store {
                 .optional()?
         });
         Ok(row.map(Into::into))
-    }
-
-    /// Appends a turn whole or not at all; a repeat returns what was appended first.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when the conversation or the message beside which to put it is gone,
-    /// [`Error::ConversationBusy`] when a run lasts and `on_busy` says reject.
-    pub(crate) async fn append_turn(&self, membership: &Membership, turn: &NewTurn) -> Result<Turn> {
-        let conversation = membership.conversation_id;
-        let author = membership.user_id;
-        transaction!(self, "append_turn", |connection| {
-            if let Some(client_message_id) = &turn.client_message_id {
-                let found: Option<MessageRow> = messages::table
-                    .filter(messages::conversation_id.eq(conversation))
-                    .filter(messages::author_id.eq(author))
-                    .filter(messages::client_message_id.eq(client_message_id))
-                    .select(MessageRow::as_select())
-                    .first(connection)
-                    .await
-                    .optional()?;
-                if let Some(found) = found {
-                    let reply: Option<MessageRow> = messages::table
-                        .filter(messages::parent_id.eq(found.id))
-                        .filter(messages::role.eq(MessageRole::Assistant))
-                        .order(messages::seq)
-                        .select(MessageRow::as_select())
-                        .first(connection)
-                        .await
-                        .optional()?;
-                    return Ok(Turn {
-                        message: Some(found.into()),
-                        reply: reply.map(Into::into),
-                        replaced: Vec::new(),
-                        is_repeat: true,
-                    });
-                }
-            }
-
-            let head: Option<Head> = conversations::table
-                .find(conversation)
-                .select((
-                    conversations::last_seq,
-                    conversations::head_message_id,
-                    conversations::model,
-                    conversations::on_busy,
-                ))
-                .first(connection)
-                .await
-                .optional()?;
-            let (mut seq, end, model, on_busy) = head.ok_or(Error::NotFound("conversation"))?;
-
-            let mut replaced: Vec<MessageId> = Vec::new();
-            if turn.reply.is_some() {
-                let running = messages::table
-                    .filter(messages::conversation_id.eq(conversation))
-                    .filter(messages::status.eq_any(RUNNING))
-                    .select(messages::id)
-                    .load(connection)
-                    .await?;
-                match on_busy {
-                    OnBusy::Reject if !running.is_empty() => return Err(Error::ConversationBusy),
-                    OnBusy::Replace => replaced = running,
-                    OnBusy::Queue | OnBusy::Reject => {}
-                }
-            }
-
-            let mut parent_id = end;
-            if let Place::Beside(sibling) = turn.place {
-                let found: Option<Option<MessageId>> = messages::table
-                    .filter(messages::id.eq(sibling))
-                    .filter(messages::conversation_id.eq(conversation))
-                    .select(messages::parent_id)
-                    .first(connection)
-                    .await
-                    .optional()?;
-                parent_id = found.ok_or(Error::NotFound("message"))?;
-                let kept: i64 = match parent_id {
-                    Some(parent) => {
-                        messages::table.filter(messages::id.eq(parent)).select(messages::seq).first(connection).await?
-                    }
-                    None => 0,
-                };
-                diesel::update(messages::table)
-                    .filter(messages::conversation_id.eq(conversation))
-                    .filter(messages::on_path)
-                    .filter(messages::seq.gt(kept))
-                    .set(messages::on_path.eq(false))
-                    .execute(connection)
-                    .await?;
-            }
-
-            let mut message: Option<Message> = None;
-            if let Some(content) = &turn.content {
-                seq += 1;
-                let row = NewMessage {
-                    id: MessageId::generate(),
-                    conversation_id: conversation,
-                    seq,
-                    parent_id,
-                    on_path: true,
-                    role: MessageRole::User,
-                    author_id: Some(author),
-                    content: content.clone(),
-                    status: MessageStatus::Complete,
-                    model: None,
-                    client_message_id: turn.client_message_id.clone(),
-                    is_deleted: false,
-                    requested_by: None,
-                    lease_owner: None,
-                    lease_until: None,
-                    stop_requested: false,
-                    created_at: turn.now,
-                    updated_at: turn.now,
-                };
-                diesel::insert_into(messages::table).values(&row).execute(connection).await?;
-                parent_id = Some(row.id);
-                message = Some(row.into());
-            }
-
-            let mut reply: Option<Message> = None;
-            if let Some(new) = &turn.reply {
-                seq += 1;
-                let row = NewMessage {
-                    id: MessageId::generate(),
-                    conversation_id: conversation,
-                    seq,
-                    parent_id,
-                    on_path: true,
-                    role: MessageRole::Assistant,
-                    author_id: None,
-                    content: String::new(),
-                    status: MessageStatus::Pending,
-                    model: Some(new.model.clone().or(model).unwrap_or_else(|| new.default_model.clone())),
-                    client_message_id: None,
-                    is_deleted: false,
-                    requested_by: Some(author),
-                    lease_owner: Some(new.lease_owner),
-                    lease_until: Some(new.lease_until),
-                    stop_requested: false,
-                    created_at: turn.now,
-                    updated_at: turn.now,
-                };
-                diesel::insert_into(messages::table).values(&row).execute(connection).await?;
-                parent_id = Some(row.id);
-                reply = Some(row.into());
-            }
-
-            diesel::update(conversations::table.find(conversation))
-                .set((
-                    conversations::last_seq.eq(seq),
-                    conversations::head_message_id.eq(parent_id),
-                    conversations::updated_at.eq(turn.now),
-                ))
-                .execute(connection)
-                .await?;
-            Ok(Turn { message, reply, replaced, is_repeat: false })
-        })
     }
 
     /// The messages on the path that ends with `last`, newest first, until `enough` says that no more are wanted.
@@ -382,29 +144,5 @@ impl Store {
             .get_result(connection)
             .await?
         }))
-    }
-}
-
-impl From<NewMessage> for Message {
-    fn from(row: NewMessage) -> Self {
-        Self {
-            id: row.id,
-            conversation_id: row.conversation_id,
-            seq: row.seq,
-            parent_id: row.parent_id,
-            role: row.role,
-            author_id: row.author_id,
-            content: row.content,
-            status: row.status,
-            model: row.model,
-            finish_reason: None,
-            usage: None,
-            error: None,
-            client_message_id: row.client_message_id,
-            sibling_ids: Vec::new(),
-            is_deleted: row.is_deleted,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        }
     }
 }

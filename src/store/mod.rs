@@ -13,6 +13,7 @@ mod run;
 mod schema;
 mod search;
 mod session;
+mod turn;
 mod types;
 mod usage;
 mod user;
@@ -115,9 +116,9 @@ macro_rules! transaction {
 
 use {read, snapshot, transaction, write};
 
-pub(crate) use message::{NewReply, NewTurn, Place, Turn};
 pub(crate) use opening::Opening;
 pub(crate) use run::{Chunk, Outcome};
+pub(crate) use turn::{NewReply, NewTurn, Place, Turn};
 
 impl Store {
     /// Opens the SQLite database in this file, makes it when it is not there, and brings its schema up to date.

@@ -15,8 +15,8 @@ pub(super) const END: &str = "\
     )
     SELECT id FROM below ORDER BY seq DESC LIMIT 1";
 
-/// Makes the path end with a message: it and its ancestors are on the path, nothing else is. `$1` is the message, `$2`
-/// its conversation.
+/// Makes the path end with a message: it and its ancestors are on the path, nothing else is. `$1` is the message, NULL for
+/// an empty path, `$2` its conversation.
 pub(super) const LEAD_TO: &str = "\
     WITH RECURSIVE path (id, parent_id) AS (
         SELECT id, parent_id FROM messages WHERE id = $1
@@ -45,15 +45,22 @@ macro_rules! choose_path {
             .await
             .optional()?;
         let end = end.map(|end| end.id);
-        if let Some(id) = end {
-            ::diesel::sql_query($crate::store::path::LEAD_TO)
-                .bind::<$crate::store::types::sql::Id, _>(id)
-                .bind::<$crate::store::types::sql::Id, _>($conversation)
-                .execute($connection)
-                .await?;
+        if end.is_some() {
+            $crate::store::path::lead_to!($connection, $conversation, end);
         }
         end
     }};
 }
 
-pub(super) use choose_path;
+/// Makes a conversation's path end with a message, `None` for an empty path, within a transaction.
+macro_rules! lead_to {
+    ($connection:ident, $conversation:expr, $end:expr) => {
+        ::diesel::sql_query($crate::store::path::LEAD_TO)
+            .bind::<::diesel::sql_types::Nullable<$crate::store::types::sql::Id>, _>($end)
+            .bind::<$crate::store::types::sql::Id, _>($conversation)
+            .execute($connection)
+            .await?
+    };
+}
+
+pub(super) use {choose_path, lead_to};

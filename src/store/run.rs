@@ -117,6 +117,7 @@ impl Store {
                     .set((
                         messages::status.eq(outcome.status),
                         messages::content.eq(&outcome.content),
+                        messages::model.eq(&outcome.model),
                         messages::finish_reason.eq(&outcome.finish_reason),
                         messages::input_tokens.eq(outcome.usage.input_tokens),
                         messages::output_tokens.eq(outcome.usage.output_tokens),

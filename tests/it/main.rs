@@ -1,6 +1,7 @@
 //! Tests that speak the contract, by noun. A failing one reads as a story.
 
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
@@ -8,6 +9,7 @@
 )]
 
 mod accounts;
+mod conversations;
 #[cfg(test)]
 mod harness;
 mod providers;

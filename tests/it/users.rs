@@ -97,9 +97,8 @@ async fn who_leaves_takes_along_what_nobody_else_owns() {
     let alice = server.register("alice").await;
     let bob = server.register("bob").await;
     server.sql(
-        "INSERT INTO conversations SELECT x'01', '', NULL, 'queue', 0, NULL, 0, 0;
-         INSERT INTO conversations SELECT x'02', '', NULL, 'queue', 0, NULL, 0, 0;
-         INSERT INTO conversations SELECT x'03', '', NULL, 'queue', 0, NULL, 0, 0;
+        "INSERT INTO conversations (id, title, on_busy, last_seq, created_at, updated_at)
+         VALUES (x'01', '', 'queue', 0, 0, 0), (x'02', '', 'queue', 0, 0, 0), (x'03', '', 'queue', 0, 0, 0);
          INSERT INTO members SELECT x'01', id, iif(username = 'alice', 'owner', 'member'), 0, 0 FROM users;
          INSERT INTO members SELECT x'02', id, 'owner', 0, 0 FROM users;
          INSERT INTO members SELECT x'03', id, iif(username = 'bob', 'owner', 'viewer'), 0, 0 FROM users;",

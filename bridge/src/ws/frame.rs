@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost_reflect::MessageDescriptor;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{client_frame::ClientFrames, fault::Fault, server_frame::ServerFrames};
 use crate::{
@@ -91,21 +91,23 @@ impl Frames {
     /// Decodes a response of the core for the client; `None` for a frame that this contract does not know yet.
     pub(crate) fn write(&self, protocol: Subprotocol, response: &Bytes) -> Result<Option<Outgoing>, Malformed> {
         let frame = self.server.unwrap(response)?;
-        let message = match protocol {
-            Subprotocol::Json => match self.server.to_json(frame)? {
-                Some(text) => Message::Text(Utf8Bytes::from(text)),
-                None => return Ok(None),
-            },
-            Subprotocol::Proto => Message::Binary(response.slice_ref(frame)),
+        let payload = self.server.payload(frame)?;
+        let message = match (protocol, &payload) {
+            (Subprotocol::Json, Some(payload)) => Message::text(self.server.to_json(frame, payload)?),
+            (Subprotocol::Json, None) => return Ok(None),
+            (Subprotocol::Proto, _) => Message::Binary(response.slice_ref(frame)),
         };
-        Ok(Some(Outgoing { message, reconnect: self.server.asks_to_reconnect(frame)? }))
+        Ok(Some(Outgoing { message, reconnect: payload.is_some_and(|payload| payload.asks_to_reconnect()) }))
     }
 
     /// An error frame of the bridge's own.
     pub(crate) fn error(&self, protocol: Subprotocol, fault: &Fault) -> Option<Message> {
         let frame = self.server.error(fault);
         match protocol {
-            Subprotocol::Json => self.server.to_json(&frame).ok()?.map(|text| Message::Text(Utf8Bytes::from(text))),
+            Subprotocol::Json => {
+                let payload = self.server.payload(&frame).ok()??;
+                self.server.to_json(&frame, &payload).ok().map(Message::text)
+            }
             Subprotocol::Proto => Some(Message::Binary(frame.into())),
         }
     }

@@ -14,7 +14,6 @@ use futures_channel::mpsc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use metrics::Gauge;
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 use tokio_tungstenite::{
@@ -128,9 +127,15 @@ impl Sockets {
             answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
         }
 
-        let tracker = self.tracker.clone();
+        let (tracker, stop) = (self.tracker.clone(), self.stop.clone());
         let address = Address::read(name.as_deref(), &query);
-        let socket = self.keep(upgrade, protocol.unwrap_or(Subprotocol::Json), visitor, address);
+        // Boxed, and gone once the session is open: what a task can hold is what an idle socket costs.
+        let opening = Box::pin(self.open(upgrade, protocol.unwrap_or(Subprotocol::Json), visitor, address));
+        let socket = async move {
+            if let Some(session) = opening.await {
+                session.run(stop).await;
+            }
+        };
         tracker.spawn(socket.instrument(tracing::Span::current()));
         Ok(response)
     }
@@ -142,56 +147,60 @@ impl Sockets {
         }
     }
 
-    /// A socket from the handshake to its end.
-    async fn keep(self, upgrade: OnUpgrade, protocol: Subprotocol, visitor: Visitor, address: Address) {
-        let Ok(Ok(connection)) = timeout(self.handshake_timeout, upgrade).await else { return };
+    /// Turns the connection into a socket and opens its session; `None` when there is none to open, which the client was told.
+    async fn open(
+        self,
+        upgrade: OnUpgrade,
+        protocol: Subprotocol,
+        visitor: Visitor,
+        address: Address,
+    ) -> Option<Box<Session>> {
+        let connection = timeout(self.handshake_timeout, upgrade).await.ok()?.ok()?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_message_size(Some(MAX_FRAME_CAP))
             .max_frame_size(Some(MAX_FRAME_CAP));
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
-        let _open = Open::count();
-
-        let Self { frames, client, hygiene, stop, handshake_timeout, .. } = self;
         let (requests, incoming) = mpsc::channel(0);
-        let opened = Box::pin(open(&client, &frames, visitor, address, incoming));
-        let opened = tokio::select! {
+        let connected = tokio::select! {
             // A session that is open is the core's to end.
             biased;
-            opened = timeout(handshake_timeout, opened) => opened.unwrap_or_else(|_| Err(Close::Unavailable.into())),
-            () = stop.cancelled() => Err(Close::GoingAway.into()),
-        };
-        drop(client);
-        match opened {
-            // Boxed: what a task holds while it waits is what an idle socket costs.
-            Ok(upstream) => {
-                Box::new(Session::new(frames, protocol, hygiene, socket, upstream, requests)).run(stop).await
+            connected = timeout(self.handshake_timeout, self.connect(visitor, address, incoming)) => {
+                connected.unwrap_or_else(|_| Err(Close::Unavailable.into()))
             }
-            Err(farewell) => say_goodbye(socket, &frames, protocol, farewell).await,
+            () = self.stop.cancelled() => Err(Close::GoingAway.into()),
+        };
+        match connected {
+            Ok(upstream) => {
+                Some(Box::new(Session::new(self.frames, protocol, self.hygiene, socket, upstream, requests)))
+            }
+            Err(farewell) => {
+                say_goodbye(socket, &self.frames, protocol, farewell).await;
+                None
+            }
         }
     }
-}
 
-/// Opens the session of a socket at the core.
-async fn open(
-    client: &Client,
-    frames: &Frames,
-    visitor: Visitor,
-    address: Address,
-    requests: mpsc::Receiver<Bytes>,
-) -> Result<Streaming<Bytes>, Farewell> {
-    let visitor = match address.credential {
-        _ if visitor.has_credential() => visitor,
-        Some(credential) => {
-            let mut bearer = HeaderValue::try_from(format!("Bearer {credential}")).map_err(|_| Close::Policy)?;
-            bearer.set_sensitive(true);
-            visitor.with_credential(bearer)
-        }
-        None => return Err(Farewell::no_credential()),
-    };
-    let session = client.session(frames.path(), &visitor, address.conversation.as_deref(), requests);
-    session.await.map_err(|status| Farewell::of_status(&status))
+    /// Opens a session at the core.
+    async fn connect(
+        &self,
+        visitor: Visitor,
+        address: Address,
+        requests: mpsc::Receiver<Bytes>,
+    ) -> Result<Streaming<Bytes>, Farewell> {
+        let visitor = match address.credential {
+            _ if visitor.has_credential() => visitor,
+            Some(credential) => {
+                let mut bearer = HeaderValue::try_from(format!("Bearer {credential}")).map_err(|_| Close::Policy)?;
+                bearer.set_sensitive(true);
+                visitor.with_credential(bearer)
+            }
+            None => return Err(Farewell::no_credential()),
+        };
+        let session = self.client.session(self.frames.path(), &visitor, address.conversation.as_deref(), requests);
+        session.await.map_err(|status| Farewell::of_status(&status))
+    }
 }
 
 impl Address {
@@ -210,23 +219,6 @@ impl Address {
             credential: query("ticket").or_else(|| query("token")).or(token),
             conversation: conversation.or_else(|| query("conversation_id")).or_else(|| query("session_id")),
         }
-    }
-}
-
-/// An open socket in the metrics.
-struct Open(Gauge);
-
-impl Open {
-    fn count() -> Self {
-        let gauge = metrics::gauge!("colloquy_sockets_open");
-        gauge.increment(1.0);
-        Self(gauge)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
     }
 }
 

@@ -31,6 +31,19 @@ pub(crate) struct ServerFrames {
     variants: Variants,
 }
 
+/// What a frame holds.
+pub(crate) struct Payload<'t, 'w> {
+    variant: &'t Variant,
+    wire: &'w [u8],
+}
+
+impl Payload<'_, '_> {
+    /// Whether the end of the session that follows asks the client to come back.
+    pub(crate) fn asks_to_reconnect(&self) -> bool {
+        self.variant.name == RECONNECT
+    }
+}
+
 impl ServerFrames {
     pub(crate) fn new(schema: &Schema) -> Result<Self, SchemaError> {
         let (frame, message) = schema.message(FRAME)?;
@@ -53,23 +66,30 @@ impl ServerFrames {
         record::bytes(response, self.carrier)
     }
 
-    /// Whether the end of the session that follows asks the client to come back.
-    pub(crate) fn asks_to_reconnect(&self, frame: &[u8]) -> Result<bool, Malformed> {
-        Ok(self.payload(frame)?.is_some_and(|(variant, _)| variant.name == RECONNECT))
+    /// What a frame holds; `None` when this contract does not know it yet.
+    pub(crate) fn payload<'a>(&self, frame: &'a [u8]) -> Result<Option<Payload<'_, 'a>>, Malformed> {
+        let mut found = None;
+        for record in wire::records(frame) {
+            if let (number, wire::Value::Bytes(wire)) = record?
+                && let Some(variant) = self.variants.by_number(number)
+            {
+                found = Some(Payload { variant, wire });
+            }
+        }
+        Ok(found)
     }
 
-    /// The type, the fields beside the payload that are set, and the payload as `data`; `None` when its type is unknown.
-    pub(crate) fn to_json(&self, frame: &[u8]) -> Result<Option<String>, Malformed> {
-        let Some((variant, payload)) = self.payload(frame)? else { return Ok(None) };
+    /// The type, the fields beside the payload that are set, and the payload as `data`.
+    pub(crate) fn to_json(&self, frame: &[u8], payload: &Payload<'_, '_>) -> Result<String, Malformed> {
         let mut out = Vec::with_capacity(2 * frame.len() + 64);
         out.extend_from_slice(b"{\"type\":\"");
-        out.extend_from_slice(variant.name.as_bytes());
+        out.extend_from_slice(payload.variant.name.as_bytes());
         out.push(b'"');
         self.transcoder.fields_to_json(self.message, &self.envelope(frame)?, &mut out)?;
         out.extend_from_slice(b",\"data\":");
-        self.transcoder.to_json(variant.message, payload, &mut out)?;
+        self.transcoder.to_json(payload.variant.message, payload.wire, &mut out)?;
         out.push(b'}');
-        String::from_utf8(out).map(Some).map_err(|_| Malformed("text is not UTF-8"))
+        String::from_utf8(out).map_err(|_| Malformed("text is not UTF-8"))
     }
 
     /// A frame that tells a client what is wrong.
@@ -97,18 +117,6 @@ impl ServerFrames {
         }
         wire::put_bytes(self.error.number, &payload, &mut out);
         out
-    }
-
-    fn payload<'a>(&self, frame: &'a [u8]) -> Result<Option<(&Variant, &'a [u8])>, Malformed> {
-        let mut found = None;
-        for record in wire::records(frame) {
-            if let (number, wire::Value::Bytes(payload)) = record?
-                && let Some(variant) = self.variants.by_number(number)
-            {
-                found = Some((variant, payload));
-            }
-        }
-        Ok(found)
     }
 
     /// The frame without its payload.

@@ -86,6 +86,8 @@ pub(crate) struct Session {
     patience: Patience,
     /// Whether the last frame asked the client to come back.
     reconnect: bool,
+    /// Counts it among the open ones.
+    _open: Open,
 }
 
 /// What happens next.
@@ -96,8 +98,19 @@ enum Turn {
     Check,
 }
 
-/// How a session ends; `None` when the client is not there to be told.
-type End = Option<Farewell>;
+/// How a session ends.
+enum End {
+    /// The client is not there any more, or cannot be told.
+    Gone,
+    /// The client is told why.
+    Told(Farewell),
+}
+
+impl<F: Into<Farewell>> From<F> for End {
+    fn from(farewell: F) -> Self {
+        Self::Told(farewell.into())
+    }
+}
 
 impl Session {
     pub(crate) fn new(
@@ -121,6 +134,7 @@ impl Session {
             check: Box::pin(tokio::time::sleep(hygiene.ping_interval)),
             patience: Patience::default(),
             reconnect: false,
+            _open: Open::count(),
         }
     }
 
@@ -133,11 +147,11 @@ impl Session {
         };
         let end = tokio::select! {
             end = self.carry() => end,
-            () = stopped => Some(Close::GoingAway.into()),
+            () = stopped => Close::GoingAway.into(),
         };
         // The session is over for the core before the client has answered.
         drop((self.upstream, self.requests));
-        if let Some(farewell) = end {
+        if let End::Told(farewell) = end {
             say_goodbye(self.socket, &self.frames, self.protocol, farewell).await;
         }
     }
@@ -147,12 +161,12 @@ impl Session {
             let turn = std::future::poll_fn(|cx| self.poll_turn(cx)).await;
             let ended = match turn {
                 Turn::Received(Some(Ok(message))) => self.receive(message),
-                Turn::Received(Some(Err(error))) => Err(Farewell::of_error(&error)),
-                Turn::Received(None) | Turn::Undrainable => Err(None),
+                Turn::Received(Some(Err(error))) => Err(Farewell::of_error(&error).map_or(End::Gone, End::Told)),
+                Turn::Received(None) | Turn::Undrainable => Err(End::Gone),
                 Turn::Sent(Some(Ok(response))) => self.send(&response),
-                Turn::Sent(Some(Err(status))) => Err(Some(Farewell::of_status(&settle(status)))),
-                Turn::Sent(None) if self.reconnect => Err(Some(Close::Reconnect.into())),
-                Turn::Sent(None) => Err(Some(Close::Normal.into())),
+                Turn::Sent(Some(Err(status))) => Err(Farewell::of_status(&settle(status)).into()),
+                Turn::Sent(None) if self.reconnect => Err(Close::Reconnect.into()),
+                Turn::Sent(None) => Err(Close::Normal.into()),
                 Turn::Check => self.check(),
             };
             if let Err(end) = ended {
@@ -216,7 +230,7 @@ impl Session {
             Ok(None) => Ok(()),
             Err(malformed) => {
                 tracing::error!(error = %malformed, "the core sent an unreadable frame");
-                Err(Some(Close::Unavailable.into()))
+                Err(Close::Unavailable.into())
             }
         }
     }
@@ -226,16 +240,16 @@ impl Session {
         if let Some(message) = self.frames.error(self.protocol, fault) {
             self.put(message)?;
         }
-        if self.patience.ends() { Err(Some(Farewell::abuse())) } else { Ok(()) }
+        if self.patience.ends() { Err(Farewell::abuse().into()) } else { Ok(()) }
     }
 
     fn check(&mut self) -> Result<(), End> {
         let now = Instant::now();
         if self.undrained.is_some_and(|since| now - since >= self.hygiene.drain_limit) {
-            return Err(None);
+            return Err(End::Gone);
         }
         if now - self.heard >= self.hygiene.silence_limit {
-            return Err(Some(Close::Silence.into()));
+            return Err(Close::Silence.into());
         }
         let silent_at = self.heard + self.hygiene.silence_limit;
         let check_at = (now + self.hygiene.ping_interval).min(silent_at);
@@ -246,7 +260,23 @@ impl Session {
     /// Hands a message to the socket, which writes what it can at once and the rest when it is polled.
     fn put(&mut self, message: Message) -> Result<(), End> {
         self.undrained.get_or_insert_with(Instant::now);
-        Pin::new(&mut self.socket).start_send(message).map_err(|_| None)
+        Pin::new(&mut self.socket).start_send(message).map_err(|_| End::Gone)
+    }
+}
+
+/// An open session in the metrics.
+struct Open;
+
+impl Open {
+    fn count() -> Self {
+        metrics::gauge!("colloquy_sockets_open").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::gauge!("colloquy_sockets_open").decrement(1.0);
     }
 }
 

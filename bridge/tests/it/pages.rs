@@ -66,6 +66,7 @@ async fn operators_pages_are_for_those_who_are_signed_in() {
         core.expect("UserService/GetMe").await.fail(Status::unauthenticated("no token"));
     });
     assert_eq!((answer.status.as_u16(), &*answer.error()), (401, "UNAUTHENTICATED"));
+    assert_eq!(answer.header("www-authenticate"), "Bearer");
 
     let (answer, ()) = join!(bridge.get("/metrics"), async { core.call().await.answer(json!({})).await });
     assert_eq!((answer.status.as_u16(), &*answer.body), (200, &b"up 1\n"[..]));

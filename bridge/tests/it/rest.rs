@@ -238,6 +238,7 @@ async fn other_origins_may_ask_and_read_the_request_id() {
     ];
     let answer = bridge.send(Method::OPTIONS, "/api/v1/auth/login", &preflight, "").await;
     assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (200, "*"));
+    assert_eq!(answer.header("access-control-allow-headers"), "authorization,content-type");
     assert!(!answer.header("x-request-id").is_empty());
 
     let answer = bridge.send(Method::GET, "/nowhere", &preflight[..1], "").await;

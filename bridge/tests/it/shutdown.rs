@@ -51,6 +51,7 @@ async fn sockets_end_in_the_words_of_the_core() {
     answering.end(Status::ok("")).await;
     assert_eq!(socket.frame().await["type"], "reconnect");
     assert_eq!(socket.closed().await, 3000);
+    drop(socket);
     bridge.ended().await;
 }
 

@@ -109,8 +109,8 @@ CREATE TABLE messages (
     CONSTRAINT messages_client_message_id UNIQUE (conversation_id, author_id, client_message_id)
 );
 CREATE INDEX messages_by_path ON messages (conversation_id, seq) WHERE on_path;
-CREATE INDEX messages_by_parent ON messages (parent_id);
-CREATE INDEX messages_by_root ON messages (conversation_id) WHERE parent_id IS NULL;
+-- The answers to a message and, with NULL, the first messages of a conversation.
+CREATE INDEX messages_by_parent ON messages (parent_id, conversation_id);
 CREATE INDEX messages_by_lease ON messages (lease_until) WHERE lease_until IS NOT NULL;
 
 -- What a run has written since it began; gone once the message holds the whole text.

