@@ -128,3 +128,29 @@ async fn a_run_goes_on_when_everybody_has_left() {
     }
     assert_eq!(upstream.exchanges().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_cut_at_any_moment_while_the_answer_flows_cost_nothing() {
+    let script = Script::openai().stepped().pieces(PIECES).pause().end();
+    let (_server, upstream, alice, conversation, answer) = asked(script).await;
+    let mut whole = Viewer::new(&alice, &conversation, &answer);
+    whole.attach(Transport::Grpc).await;
+    let flow = async {
+        for number in 1..=PIECES {
+            upstream.release(1);
+            whole.until_bytes(said(number).len()).await;
+        }
+    };
+    let viewers = (0..12).map(async |start| {
+        let mut viewer = Viewer::new(&alice, &conversation, &answer);
+        for number in start.. {
+            viewer.attach(Transport::nth(number)).await;
+            viewer.until_bytes(viewer.text.len() + 1).await;
+            if viewer.text.len() == said(PIECES).len() {
+                break;
+            }
+        }
+        assert_eq!(viewer.text, said(PIECES));
+    });
+    tokio::join!(flow, join_all(viewers));
+}

@@ -25,7 +25,7 @@ use self::upstream::Upstream;
 pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
     events::{Events, Happened},
-    process::{Exit, Process},
+    process::Process,
     refusal::{reason, retry_after, violations},
     socket::Socket,
     viewer::{Transport, Viewer},

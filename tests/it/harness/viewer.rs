@@ -100,7 +100,10 @@ impl Viewer {
 
     /// Breaks the link off without a word.
     pub(crate) fn cut(&mut self) {
-        self.link = None;
+        match self.link.take() {
+            Some(Link::WebSocket(socket)) => socket.cut(),
+            link => drop(link),
+        }
     }
 
     /// The next event of the answer, applied to the text, or `None` when the link ended.
