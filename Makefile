@@ -47,8 +47,9 @@ clean: ## Removes what was built and installed
 	$(CARGO) clean
 	rm -rf tools/node_modules tests/it/node_modules .venv .tools
 
-$(TOOLS): tools/package-lock.json
-	cd tools && npm ci --no-fund --no-audit --ignore-scripts
+# One exact version without a lock file: which of its parts npm locks depends on the machine that locked it.
+$(TOOLS): tools/package.json
+	cd tools && npm install --no-package-lock --no-fund --no-audit --ignore-scripts
 
 $(MOCKS): tests/it/package-lock.json
 	cd tests/it && npm ci --no-fund --no-audit --ignore-scripts

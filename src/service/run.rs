@@ -165,10 +165,13 @@ impl Runs {
                 return;
             }
         };
-        let usage = answer.usage.unwrap_or_else(|| Usage {
-            input_tokens: answer.prompt_tokens as i64,
-            output_tokens: prompt::estimate_tokens(&answer.text) as i64,
-        });
+        // A provider that says zero did not count.
+        let counted = |said: i64, estimate: usize| if said > 0 { said } else { estimate as i64 };
+        let said = answer.usage.unwrap_or_default();
+        let usage = Usage {
+            input_tokens: counted(said.input_tokens, answer.prompt_tokens),
+            output_tokens: counted(said.output_tokens, prompt::estimate_tokens(&answer.text)),
+        };
         let outcome = Outcome { status, content: answer.text, model: answer.model, finish_reason, usage, error };
         match self.settle_in_store(id, &outcome).await {
             Ok(Some(message)) => self.tell_end(message).await,

@@ -6,7 +6,7 @@ use diesel::{prelude::*, upsert::excluded};
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store,
+    Sqlite, Store,
     message::{MessageRow, RUNNING},
     read,
     schema::{daily_usage, messages, run_chunks},
@@ -73,9 +73,8 @@ impl Store {
                 .await?
                 .into_iter()
                 .collect();
-            for chunk in chunks.iter().filter(|chunk| owned.contains(&chunk.message_id)) {
-                diesel::insert_into(run_chunks::table).values(chunk).execute(connection).await?;
-            }
+            let kept = chunks.iter().filter(|chunk| owned.contains(&chunk.message_id)).cloned().collect();
+            insert_chunks(connection, kept).await?;
             if !begun.is_empty() {
                 diesel::update(messages::table)
                     .filter(messages::id.eq_any(begun.clone()))
@@ -252,4 +251,14 @@ impl Store {
                 .await?
         }))
     }
+}
+
+/// Inserts all pieces on one visit to the connection's thread: every visit costs two changes of threads, and those cost more
+/// than the rows.
+async fn insert_chunks(connection: &mut Sqlite, chunks: Vec<Chunk>) -> QueryResult<usize> {
+    connection
+        .spawn_blocking(move |connection| {
+            diesel::RunQueryDsl::execute(diesel::insert_into(run_chunks::table).values(&chunks), connection)
+        })
+        .await
 }

@@ -9,15 +9,21 @@
 )]
 
 mod accounts;
+mod answers;
 mod contract;
 mod conversations;
+mod durable;
 mod grpcweb;
 #[cfg(test)]
 mod harness;
 mod input;
+mod killed;
+mod mocks;
 mod openapi;
 mod providers;
 mod rooms;
+mod sending;
 mod sessions;
 mod tokens;
 mod users;
+mod viewers;

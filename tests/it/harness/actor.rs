@@ -90,7 +90,7 @@ impl Actor {
 
     /// A request over HTTP, signed.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = reqwest::Client::new().request(method, format!("http://{}{path}", self.server.http()));
+        let request = self.server.client().request(method, format!("http://{}{path}", self.server.http()));
         if self.access_token.is_empty() { request } else { request.bearer_auth(&self.access_token) }
     }
 

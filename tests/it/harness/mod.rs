@@ -2,10 +2,12 @@
 
 mod actor;
 mod events;
+mod process;
 mod refusal;
 mod rpc;
 mod socket;
 pub(crate) mod upstream;
+mod viewer;
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -20,15 +22,20 @@ use diesel::{
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
+use self::upstream::Upstream;
 pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
     events::{Events, Happened},
+    process::Process,
     refusal::{reason, retry_after, violations},
     rpc::Rpc,
     socket::Socket,
+    viewer::{Transport, Viewer},
 };
 
 const BRIDGE_KEY: &str = "the key of the tests' own bridge";
+/// Where a node's configuration file is, in its data folder.
+const CONFIG_FILE: &str = "colloquy.toml";
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,6 +57,8 @@ struct Node {
     grpc: Channel,
     grpc_address: SocketAddr,
     http: SocketAddr,
+    /// One for all: making a client reads the machine's certificates.
+    client: reqwest::Client,
 }
 
 impl Server {
@@ -61,6 +70,26 @@ impl Server {
     /// A node with these settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         Self::open(vec![Arc::new(tempfile::tempdir().unwrap())], settings).await
+    }
+
+    /// A node whose conversations are answered by this provider, with these settings.
+    pub(crate) async fn asking(upstream: &Upstream, settings: &[(&str, &str)]) -> Self {
+        let url = upstream.url();
+        let asking = upstream.settings(&url);
+        Self::with(&asking.iter().chain(settings).copied().collect::<Vec<_>>()).await
+    }
+
+    /// A node with this configuration file, and with these settings.
+    pub(crate) async fn configured(file: &str, settings: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        std::fs::write(folder.path().join(CONFIG_FILE), file).unwrap();
+        Self::open(vec![folder], settings).await
+    }
+
+    /// A node of another process.
+    fn elsewhere(grpc: SocketAddr, http: SocketAddr) -> Self {
+        let (folders, lifecycle) = Default::default();
+        Self(Arc::new(Node { folders, lifecycle, grpc: channel(grpc), http, client: reqwest::Client::new() }))
     }
 
     /// Another node on the same database.
@@ -87,13 +116,13 @@ impl Server {
         let settings = Self::settings(&folders[0], settings).unwrap();
         let lifecycle = Lifecycle::default();
         let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
-        let grpc_address = addresses.grpc.unwrap();
-        let grpc = Endpoint::from_shared(format!("http://{grpc_address}")).unwrap();
-        let grpc = grpc.tcp_nodelay(true).connect_lazy();
-        Self(Arc::new(Node { folders, lifecycle, grpc, grpc_address, http: addresses.http.unwrap() }))
+        let (grpc_address, http) = (addresses.grpc.unwrap(), addresses.http.unwrap());
+        let (grpc, client) = (channel(grpc_address), reqwest::Client::new());
+        Self(Arc::new(Node { folders, lifecycle, grpc, grpc_address, http, client }))
     }
 
     fn settings(folder: &TempDir, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
+        let file = Some(folder.path().join(CONFIG_FILE)).filter(|file| file.exists());
         let folder = folder.path().to_str().unwrap();
         let own = [
             ("data_dir", folder),
@@ -103,7 +132,7 @@ impl Server {
             ("echo_interval", "0.001"),
         ];
         let flags = own.iter().chain(settings).map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        Settings::load(None, &flags.collect::<Vec<_>>())
+        Settings::load(file, &flags.collect::<Vec<_>>())
     }
 
     /// Where HTTP and WebSockets answer.
@@ -119,6 +148,11 @@ impl Server {
     /// Where gRPC answers, as an address.
     pub(crate) fn grpc_address(&self) -> SocketAddr {
         self.0.grpc_address
+    }
+
+    /// What speaks HTTP.
+    fn client(&self) -> &reqwest::Client {
+        &self.0.client
     }
 
     /// Somebody without an account, at an address of the documentation's.
@@ -164,6 +198,10 @@ impl Server {
         connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON").unwrap();
         connection
     }
+}
+
+fn channel(grpc: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{grpc}")).unwrap().tcp_nodelay(true).connect_lazy()
 }
 
 impl Drop for Node {

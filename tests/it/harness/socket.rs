@@ -4,7 +4,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
@@ -19,7 +19,7 @@ impl Socket {
     /// Opens a socket; the handshake is always accepted.
     pub(crate) async fn open(url: &str) -> Self {
         let request = url.into_client_request().unwrap();
-        let (stream, _) = soon("a handshake", connect_async(request)).await.unwrap();
+        let (stream, _) = soon("a handshake", connect_async_with_config(request, None, true)).await.unwrap();
         Self { stream }
     }
 

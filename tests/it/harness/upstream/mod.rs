@@ -97,6 +97,18 @@ impl Upstream {
         }
     }
 
+    /// The settings by which a node asks this provider, at its `url`, unless a conversation names another model.
+    pub(crate) fn settings<'a>(&self, url: &'a str) -> [(&'static str, &'a str); 3] {
+        match self.wire {
+            Wire::Anthropic => {
+                [("anthropic_base_url", url), ("anthropic_models", "scripted"), ("default_model", "anthropic/scripted")]
+            }
+            Wire::OpenAi => {
+                [("openai_base_url", url), ("openai_models", "scripted"), ("default_model", "openai/scripted")]
+            }
+        }
+    }
+
     /// Lets `count` more texts of stepped scripts be said.
     pub(crate) fn release(&self, count: usize) {
         self.stage.releases.add_permits(count);

@@ -1,0 +1,94 @@
+//! The program itself, as an operator runs it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::{BRIDGE_KEY, Server, soon};
+
+/// A running `colloquy serve`, killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    server: Server,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    /// Its exit code.
+    pub(crate) code: Option<i32>,
+    /// What it logged.
+    pub(crate) stderr: String,
+}
+
+impl Process {
+    /// Starts a node on this data folder and waits until it answers.
+    pub(crate) async fn start(data: &TempDir, settings: &[(&str, &str)]) -> Self {
+        let ready = data.path().join("ready.json");
+        let _ = std::fs::remove_file(&ready);
+        let mut command = command(data.path(), settings);
+        command.arg("--ready-file").arg(&ready).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let addresses = soon("the ready file", addresses(&mut child, ready)).await;
+        let address = |name: &str| addresses[name].as_str().unwrap().parse().unwrap();
+        Self { child, server: Server::elsewhere(address("grpc"), address("http")) }
+    }
+
+    /// Starts a node that is to end by itself, and waits until it has.
+    pub(crate) async fn refused(data: &TempDir, settings: &[(&str, &str)], flags: &[&str]) -> Exit {
+        let output = command(data.path(), settings).args(flags).stderr(Stdio::piped()).output();
+        let output = soon("the end of the process", output).await.unwrap();
+        Exit { code: output.status.code(), stderr: String::from_utf8(output.stderr).unwrap() }
+    }
+
+    /// The node that it is.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Ends it on the spot, as a lost machine does.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Asks it to end.
+    pub(crate) async fn terminate(&self) {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &id]).status().await.unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until it has ended, and returns its exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        soon("the end of the process", self.child.wait()).await.unwrap().code()
+    }
+}
+
+fn command(data: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_colloquy"));
+    command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(data);
+    for (name, value) in [("bridge_key", BRIDGE_KEY), ("log_format", "pretty")].iter().chain(settings) {
+        command.arg("--set").arg(format!("{name}={value}"));
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// What the ready file says, once it is there.
+async fn addresses(child: &mut Child, ready: PathBuf) -> Value {
+    loop {
+        if let Ok(text) = std::fs::read(&ready) {
+            return serde_json::from_slice(&text).unwrap();
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("the process ended before it was ready: {status}");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
