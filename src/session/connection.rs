@@ -63,7 +63,8 @@ pub fn connect(
         let mut connection = Connection::new(sessions, caller);
         yield Ok(Outgoing::Answer(None, connection.established(named)));
         if let Some(conversation) = named {
-            for outgoing in connection.subscribe(None, vec![Wanted::conversation(conversation)]).await {
+            // Boxed, here and below: what it takes to serve a frame is not held while waiting for one.
+            for outgoing in Box::pin(connection.subscribe(None, vec![Wanted::conversation(conversation)])).await {
                 yield Ok(outgoing);
             }
         }
@@ -71,7 +72,7 @@ pub fn connect(
         loop {
             tokio::select! {
                 frame = frames.next() => match frame {
-                    Some((id, command)) => for outgoing in connection.obey(id, command).await {
+                    Some((id, command)) => for outgoing in Box::pin(connection.obey(id, command)).await {
                         yield Ok(outgoing);
                     },
                     None => return,

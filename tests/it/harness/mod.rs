@@ -89,7 +89,14 @@ impl Server {
     /// A node of another process.
     fn elsewhere(grpc: SocketAddr, http: SocketAddr) -> Self {
         let (folders, lifecycle) = Default::default();
-        Self(Arc::new(Node { folders, lifecycle, grpc: channel(grpc), http, client: reqwest::Client::new() }))
+        Self(Arc::new(Node {
+            folders,
+            lifecycle,
+            grpc: channel(grpc),
+            grpc_address: grpc,
+            http,
+            client: reqwest::Client::new(),
+        }))
     }
 
     /// Another node on the same database.
