@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::MissedTickBehavior};
 use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
@@ -64,6 +64,8 @@ use crate::{
 
 /// How often the parts are asked whether they answer.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+/// How often what was written is moved to its place.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is too old is dropped from memory.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How often an idle connection of gRPC is asked whether it is alive.
@@ -203,6 +205,7 @@ impl App {
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         self.lifecycle.spawn_helper(self.runs.clone().keep_leases());
         self.lifecycle.spawn_helper(sweep(self.bus.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(checkpoint(self.store.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(pass_signals(self.signals.clone(), self.hub.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(tell_health(self.health, self.store.clone(), self.lifecycle.clone()));
         let stopping = self.lifecycle.stopping().clone();
@@ -288,6 +291,16 @@ async fn sweep(bus: Bus, lifecycle: Lifecycle) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     while lifecycle.stopping().run_until_cancelled(ticks.tick()).await.is_some() {
         bus.sweep();
+    }
+}
+
+async fn checkpoint(store: Store, lifecycle: Lifecycle) {
+    let mut ticks = tokio::time::interval(CHECKPOINT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while lifecycle.stopped().run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = store.checkpoint().await {
+            tracing::warn!(error = format!("{error:?}"), "cannot move what was written to its place");
+        }
     }
 }
 

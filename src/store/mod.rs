@@ -1,5 +1,6 @@
 //! What must last: SQL, and nothing but SQL. One [`Store`] over the pools of a database; its queries stand by noun.
 
+mod chunk;
 mod context;
 mod conversation;
 mod history;
@@ -13,36 +14,25 @@ mod run;
 mod schema;
 mod search;
 mod session;
+mod sqlite;
 mod turn;
 mod types;
 mod usage;
 mod user;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use anyhow::Context as _;
-use diesel::{ConnectionError, SqliteConnection, result::Error as DieselError};
+use diesel::result::Error as DieselError;
 use diesel_async::{
-    AsyncConnection as _, AsyncMigrationHarness, SimpleAsyncConnection as _,
-    pooled_connection::{
-        AsyncDieselConnectionManager, ManagerConfig,
-        bb8::{Pool, RunError},
-    },
-    sync_connection_wrapper::SyncConnectionWrapper,
+    SimpleAsyncConnection as _,
+    pooled_connection::bb8::{Pool, RunError},
 };
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-pub(crate) use self::session::Rotation;
+use self::sqlite::Sqlite;
 use crate::error::{Error, Result};
-
-const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// How long a query waits for a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that read; SQLite's readers wait for nobody.
-const SQLITE_READERS: u32 = 4;
-
-type Sqlite = SyncConnectionWrapper<SqliteConnection>;
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -116,26 +106,13 @@ macro_rules! transaction {
 
 use {read, snapshot, transaction, write};
 
+pub(crate) use chunk::Chunk;
 pub(crate) use opening::Opening;
-pub(crate) use run::{Chunk, Outcome};
+pub(crate) use run::Outcome;
+pub(crate) use session::Rotation;
 pub(crate) use turn::{NewReply, NewTurn, Place, Turn};
 
 impl Store {
-    /// Opens the SQLite database in this file, makes it when it is not there, and brings its schema up to date.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or is not a database, and when a migration fails.
-    pub async fn open_sqlite(file: &Path) -> anyhow::Result<Self> {
-        let writer = sqlite_pool(file, 1).await?;
-        let mut harness = AsyncMigrationHarness::new(writer.get_owned().await?);
-        harness
-            .run_pending_migrations(SQLITE_MIGRATIONS)
-            .map_err(|error| anyhow::anyhow!("migration failed: {error}"))?;
-        drop(harness);
-        let readers = sqlite_pool(file, SQLITE_READERS).await?;
-        Ok(Self { pools: Pools::Sqlite { readers, writer } })
-    }
-
     /// Answers when the database does.
     ///
     /// # Errors
@@ -144,25 +121,6 @@ impl Store {
         read!(self, |connection| connection.batch_execute("SELECT 1").await?);
         Ok(())
     }
-}
-
-async fn sqlite_pool(file: &Path, size: u32) -> anyhow::Result<Pool<Sqlite>> {
-    const SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
-                         PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;";
-    let file = file.to_str().context("the path of the database is not UTF-8")?;
-    let mut config = ManagerConfig::<Sqlite>::default();
-    config.custom_setup = Box::new(|url| {
-        let url = url.to_owned();
-        Box::pin(async move {
-            let mut connection = Sqlite::establish(&url).await?;
-            connection.batch_execute(SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-            Ok(connection)
-        })
-    });
-    let manager = AsyncDieselConnectionManager::<Sqlite>::new_with_config(file, config);
-    // A file does not go away as a server does: no question before each use.
-    let builder = Pool::builder().max_size(size).connection_timeout(CONNECTION_TIMEOUT).test_on_check_out(false);
-    Ok(builder.build(manager).await?)
 }
 
 impl From<RunError> for Error {

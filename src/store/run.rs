@@ -1,12 +1,10 @@
-//! Runs: their log, their leases, their end. Every write of a run is conditional on its node still owning it.
-
-use std::collections::HashSet;
+//! Runs: their leases, their end. Every write of a run is conditional on its node still owning it.
 
 use diesel::{prelude::*, upsert::excluded};
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Sqlite, Store,
+    Store,
     message::{MessageRow, RUNNING},
     read,
     schema::{daily_usage, messages, run_chunks},
@@ -22,18 +20,6 @@ use crate::{
         usage::Usage,
     },
 };
-
-/// A piece of an answer for the log.
-#[derive(Clone, Debug, Insertable)]
-#[diesel(table_name = run_chunks)]
-pub(crate) struct Chunk {
-    /// The answer.
-    pub(crate) message_id: MessageId,
-    /// Where the piece begins, in UTF-8 bytes.
-    pub(crate) offset: i64,
-    /// The text.
-    pub(crate) content: String,
-}
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -53,54 +39,6 @@ pub(crate) struct Outcome {
 }
 
 impl Store {
-    /// Writes pieces of several answers to the log in one transaction and returns the answers that this node no longer
-    /// owns: their pieces were not written.
-    pub(crate) async fn append_chunks(
-        &self,
-        owner: NodeId,
-        chunks: &[Chunk],
-        now: Timestamp,
-    ) -> Result<HashSet<MessageId>> {
-        let ids: HashSet<MessageId> = chunks.iter().map(|chunk| chunk.message_id).collect();
-        let begun: Vec<MessageId> =
-            chunks.iter().filter(|chunk| chunk.offset == 0).map(|chunk| chunk.message_id).collect();
-        transaction!(self, "append_chunks", |connection| {
-            let owned: HashSet<MessageId> = messages::table
-                .filter(messages::id.eq_any(ids.clone()))
-                .filter(messages::lease_owner.eq(owner))
-                .select(messages::id)
-                .load(connection)
-                .await?
-                .into_iter()
-                .collect();
-            let kept = chunks.iter().filter(|chunk| owned.contains(&chunk.message_id)).cloned().collect();
-            insert_chunks(connection, kept).await?;
-            if !begun.is_empty() {
-                diesel::update(messages::table)
-                    .filter(messages::id.eq_any(begun.clone()))
-                    .filter(messages::lease_owner.eq(owner))
-                    .set((messages::status.eq(MessageStatus::Streaming), messages::updated_at.eq(now)))
-                    .execute(connection)
-                    .await?;
-            }
-            Ok(ids.difference(&owned).copied().collect())
-        })
-    }
-
-    /// The text that a run has logged so far, and its message. Read in this order, so that what ends in between is in the
-    /// message, and what is logged in between is still to be delivered.
-    pub(crate) async fn run_so_far(&self, membership: &Membership, id: MessageId) -> Result<Option<(String, Message)>> {
-        let chunks: Vec<String> = read!(self, |connection| {
-            run_chunks::table
-                .filter(run_chunks::message_id.eq(id))
-                .order(run_chunks::offset)
-                .select(run_chunks::content)
-                .load(connection)
-                .await?
-        });
-        Ok(self.message(membership, id).await?.map(|message| (chunks.concat(), message)))
-    }
-
     /// Ends a run that this node owns; `None` when it does not own it any more, and nothing was written.
     pub(crate) async fn settle(
         &self,
@@ -251,14 +189,4 @@ impl Store {
                 .await?
         }))
     }
-}
-
-/// Inserts all pieces on one visit to the connection's thread: every visit costs two changes of threads, and those cost more
-/// than the rows.
-async fn insert_chunks(connection: &mut Sqlite, chunks: Vec<Chunk>) -> QueryResult<usize> {
-    connection
-        .spawn_blocking(move |connection| {
-            diesel::RunQueryDsl::execute(diesel::insert_into(run_chunks::table).values(&chunks), connection)
-        })
-        .await
 }
