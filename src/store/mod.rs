@@ -66,7 +66,7 @@ macro_rules! snapshot {
         let result: $crate::error::Result<_> = match &$store.pools {
             $crate::store::Pools::Sqlite { readers, .. } => {
                 let mut guard = readers.get().await?;
-                ::diesel_async::AsyncConnection::transaction(&mut *guard, async |$connection| $body).await
+                $crate::store::sqlite::transaction(&mut guard, "BEGIN", async |$connection| $body)
             }
         };
         result
@@ -94,7 +94,7 @@ macro_rules! transaction {
         let result: $crate::error::Result<_> = match &$store.pools {
             $crate::store::Pools::Sqlite { writer, .. } => {
                 let mut guard = writer.get().await?;
-                guard.immediate_transaction(async |$connection| $body).await
+                $crate::store::sqlite::transaction(&mut guard, "BEGIN IMMEDIATE", async |$connection| $body)
             }
         };
         let outcome = if result.is_ok() { "committed" } else { "rolled_back" };

@@ -1,18 +1,22 @@
 //! SQLite: one file, one connection that writes, several that read, and a write-ahead log that is kept short beside them.
 
-use std::path::Path;
+use std::{error::Error as StdError, path::Path};
 
 use anyhow::Context as _;
-use diesel::{ConnectionError, QueryableByName, SqliteConnection, sql_types::BigInt};
+use diesel::{
+    ConnectionError, QueryableByName, SqliteConnection, connection::AnsiTransactionManager, sql_types::BigInt,
+};
 use diesel_async::{
-    AsyncConnection as _, AsyncMigrationHarness, RunQueryDsl as _, SimpleAsyncConnection as _,
+    AsyncConnection, AsyncMigrationHarness, RunQueryDsl as _, SimpleAsyncConnection as _, TransactionManager as _,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, bb8::Pool},
-    sync_connection_wrapper::SyncConnectionWrapper,
+    sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::task::block_in_place;
 
 use super::{CONNECTION_TIMEOUT, Pools, Store};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// Connections that read; SQLite's readers wait for nobody.
@@ -24,7 +28,52 @@ const SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAG
 /// Pages from which on the write-ahead log shall begin anew: 64 MiB.
 const LONG_LOG: i64 = 16_384;
 
-pub(super) type Sqlite = SyncConnectionWrapper<SqliteConnection>;
+/// A connection to SQLite.
+pub(super) type Sqlite = SyncConnectionWrapper<SqliteConnection, InPlace>;
+type Transactions = <Sqlite as AsyncConnection>::TransactionManager;
+
+/// Runs SQLite on the thread that asks, which tokio relieves of its other tasks meanwhile. A statement takes some ten
+/// microseconds, and handing it to another thread and back took several times that.
+#[derive(Debug)]
+pub(super) struct InPlace;
+
+impl SpawnBlocking for InPlace {
+    fn spawn_blocking<'a, R>(
+        &mut self,
+        task: impl FnOnce() -> R + Send + 'static,
+    ) -> BoxFuture<'a, std::result::Result<R, Box<dyn StdError + Send + Sync>>>
+    where
+        R: Send + 'static,
+    {
+        Box::pin(async move { Ok(block_in_place(task)) })
+    }
+
+    fn get_runtime() -> Self {
+        Self
+    }
+}
+
+/// Runs a transaction in one place, from how it begins to its end: nothing but SQLite is awaited in it, and SQLite never
+/// waits.
+pub(super) fn transaction<T>(
+    connection: &mut Sqlite,
+    begin: &'static str,
+    body: impl AsyncFnOnce(&mut Sqlite) -> Result<T>,
+) -> Result<T> {
+    let whole = async {
+        connection
+            .spawn_blocking(move |connection| AnsiTransactionManager::begin_transaction_sql(connection, begin))
+            .await?;
+        let result = body(connection).await;
+        match result {
+            Ok(_) => Transactions::commit_transaction(connection).await?,
+            Err(_) => Transactions::rollback_transaction(connection).await?,
+        }
+        result
+    };
+    let waited = || Err(Error::internal(anyhow::anyhow!("a transaction on SQLite waited for something else")));
+    block_in_place(|| whole.now_or_never()).unwrap_or_else(waited)
+}
 
 /// What a checkpoint found (SQLite, `PRAGMA wal_checkpoint`).
 #[derive(Debug, QueryableByName)]
@@ -52,7 +101,7 @@ impl Store {
     /// every second or so; other databases need nothing.
     ///
     /// # Errors
-    /// [`Error::Unavailable`](crate::error::Error::Unavailable) when no connection is free.
+    /// [`Error::Unavailable`] when no connection is free.
     pub async fn checkpoint(&self) -> Result<()> {
         let Pools::Sqlite { readers, writer } = &self.pools;
         let moved = checkpoint(&mut *readers.get().await?).await?;
