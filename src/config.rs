@@ -38,9 +38,31 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Where a Redis server is; it may hold a password, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The address with everything that it holds.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&Self::shown(&self.0))
+    }
+}
+
 /// A value that a setting's text can be read as.
 trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
+
+    /// The text as an error may show it.
+    fn shown(text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 macro_rules! values {
@@ -78,9 +100,31 @@ impl Value for Secret {
     }
 }
 
+impl Value for RedisUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        let host = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
+        match host {
+            Some(host) if !host.is_empty() => Ok(Self(text.to_owned())),
+            _ => Err("must be redis://[user:password@]host[:port][/database], or rediss:// for TLS".to_owned()),
+        }
+    }
+
+    fn shown(text: &str) -> String {
+        let scheme = text.find("://").map_or(0, |at| at + 3);
+        match text.rfind('@') {
+            Some(at) if at >= scheme => format!("{}[redacted]{}", &text[..scheme], &text[at..]),
+            _ => text.to_owned(),
+        }
+    }
+}
+
 impl<T: Value> Value for Option<T> {
     fn read(text: &str) -> Result<Self, String> {
         if text.is_empty() { Ok(None) } else { T::read(text).map(Some) }
+    }
+
+    fn shown(text: &str) -> String {
+        T::shown(text)
     }
 }
 
@@ -178,7 +222,7 @@ macro_rules! settings {
                         let text = texts.get(stringify!($name)).map_or($default, String::as_str);
                         <$type as Value>::read(text).map_err(|wanted| SettingError {
                             name: stringify!($name).to_owned(),
-                            value: text.to_owned(),
+                            value: <$type as Value>::shown(text),
                             wanted,
                         })?
                     },)*
@@ -200,6 +244,10 @@ settings! {
     data_dir: PathBuf = "./colloquy-data";
     /// The database: `sqlite:PATH`; empty for `colloquy.db` in the data folder.
     database_url: Option<String> = "" or "DATABASE_URL";
+    /// The Redis server that nodes share, `redis://…` or `rediss://…`; empty: what may be lost is in this process alone.
+    redis_url: Option<RedisUrl> = "" or "REDIS_URL";
+    /// How every key on the Redis server begins, so that it may be shared with others.
+    redis_prefix: String = "colloquy:";
     /// The model that answers where none is chosen; empty for the first provider that has a key, else `echo`.
     default_model: Option<String> = "";
     /// Who may register: `open` or `closed`.

@@ -1,5 +1,6 @@
 //! The composition root: builds a core from its settings and serves it on listeners that are handed in.
 
+mod health;
 mod providers;
 
 use std::{
@@ -14,13 +15,14 @@ use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
 };
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::{
     config::{SettingError, Settings},
+    error::Error,
     grpc::{
         auth::AuthApi,
         chat::ChatApi,
@@ -31,7 +33,9 @@ use crate::{
     },
     lifecycle::Lifecycle,
     live::{
+        Redis,
         bus::Bus,
+        link,
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
         ticket::Tickets,
@@ -58,12 +62,10 @@ use crate::{
         tokens::{TokenPolicy, Tokens},
         users::Users,
     },
-    session::{hub::Hub, sessions::Sessions},
+    session::{hub::Hub, sessions::Sessions, signals},
     store::Store,
 };
 
-/// How often the parts are asked whether they answer.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// How often what was written is moved to its place.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is too old is dropped from memory.
@@ -80,9 +82,8 @@ pub struct App {
     edge: EdgeLayer,
     health: HealthReporter,
     store: Store,
-    bus: Bus,
-    runs: Runs,
-    hub: Hub,
+    redis: Option<Redis>,
+    sessions: Sessions,
     signals: Signals,
     /// Held for as long as the core lives: two processes on one SQLite file would end each other's runs.
     _lock: File,
@@ -101,20 +102,21 @@ impl App {
         let lock = lock_folder(&settings.data_dir)?;
         let store = Store::open_sqlite(&database_file(settings)?).await?;
 
+        let redis = open_redis(settings).await?;
         let hub = Hub::default();
-        let signals = Signals::default();
+        let signals = Signals::new(redis.as_ref());
         let deliver = hub.clone();
-        let bus = Bus::in_memory(clock, Box::new(move |event| deliver.deliver(event)));
+        let bus = Bus::new(clock, redis.clone(), Box::new(move |news| deliver.deliver(news)));
 
         let identities = Identities::new(store.clone(), clock, signals.clone());
         let passwords = Passwords::new();
-        let throttle = Throttle::new(clock, throttle_limits(settings));
+        let throttle = Throttle::new(clock, redis.clone(), throttle_limits(settings));
         let accounts = Accounts::new(Parts {
             store: store.clone(),
             clock,
             tokens: Tokens::open(store.clone(), clock, token_policy(settings)).await?,
             passwords: passwords.clone(),
-            tickets: Tickets::new(clock, settings.ticket_ttl),
+            tickets: Tickets::new(clock, redis.clone(), settings.ticket_ttl),
             throttle: throttle.clone(),
             identities: identities.clone(),
             registration: settings.registration,
@@ -157,7 +159,7 @@ impl App {
             messages.clone(),
         );
         let sessions = Sessions {
-            hub: hub.clone(),
+            hub,
             bus: bus.clone(),
             access,
             accounts: accounts.clone(),
@@ -185,12 +187,12 @@ impl App {
             .add_service(UserServiceServer::new(UserApi::new(users)))
             .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models)))
-            .add_service(SessionServiceServer::new(SessionApi::new(sessions)))
+            .add_service(SessionServiceServer::new(SessionApi::new(sessions.clone())))
             .add_service(health_service)
             .add_service(reflection)
             .add_service(old_reflection)
             .prepare();
-        Ok(Self { lifecycle, routes, edge, health, store, bus, runs, hub, signals, _lock: lock })
+        Ok(Self { lifecycle, routes, edge, health, store, redis, sessions, signals, _lock: lock })
     }
 
     /// The services behind the edge, to be called in this process.
@@ -203,11 +205,16 @@ impl App {
     /// # Errors
     /// When the transport fails.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        self.lifecycle.spawn_helper(self.runs.clone().keep_leases());
-        self.lifecycle.spawn_helper(sweep(self.bus.clone(), self.lifecycle.clone()));
+        let Sessions { bus, runs, .. } = &self.sessions;
+        self.lifecycle.spawn_helper(runs.clone().keep_leases());
+        self.lifecycle.spawn_helper(sweep(bus.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(checkpoint(self.store.clone(), self.lifecycle.clone()));
-        self.lifecycle.spawn_helper(pass_signals(self.signals.clone(), self.hub.clone(), self.lifecycle.clone()));
-        self.lifecycle.spawn_helper(tell_health(self.health, self.store.clone(), self.lifecycle.clone()));
+        if let Some(redis) = &self.redis {
+            let link = link::keep(redis.clone(), bus.clone(), self.signals.clone());
+            self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(link));
+        }
+        self.lifecycle.spawn_helper(signals::pass(self.signals, self.sessions));
+        self.lifecycle.spawn_helper(health::tell(self.health, self.store, self.redis, self.lifecycle.clone()));
         let stopping = self.lifecycle.stopping().clone();
         let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
         Server::builder()
@@ -253,6 +260,15 @@ fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>> {
             password: password.reveal().to_owned(),
         })),
         _ => Err(SettingError::new("admin_username", "goes together with admin_email and admin_password").into()),
+    }
+}
+
+async fn open_redis(settings: &Settings) -> anyhow::Result<Option<Redis>> {
+    let Some(url) = &settings.redis_url else { return Ok(None) };
+    match Redis::open(url.reveal(), &settings.redis_prefix).await {
+        Ok(redis) => Ok(Some(redis)),
+        Err(Error::Unavailable { source, .. }) => Err(source.context(format!("cannot use {url:?} of setting redis_url"))),
+        Err(error) => Err(SettingError::new("redis_url", &error.to_string()).into()),
     }
 }
 
@@ -302,29 +318,4 @@ async fn checkpoint(store: Store, lifecycle: Lifecycle) {
             tracing::warn!(error = format!("{error:?}"), "cannot move what was written to its place");
         }
     }
-}
-
-async fn pass_signals(signals: Signals, hub: Hub, lifecycle: Lifecycle) {
-    let mut heard = signals.listen();
-    while let Some(signal) = lifecycle.stopped().run_until_cancelled(heard.recv()).await {
-        match signal {
-            Ok(signal) => hub.signal(signal),
-            Err(error) => tracing::error!(%error, "signals were missed"),
-        }
-    }
-}
-
-/// Tells the truth about the parts: not serving until they answered, and again from the soft stop on.
-async fn tell_health(health: HealthReporter, store: Store, lifecycle: Lifecycle) {
-    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
-    while lifecycle.stopping().run_until_cancelled(ticks.tick()).await.is_some() {
-        let status = match store.ping().await {
-            Ok(()) => ServingStatus::Serving,
-            Err(_) => ServingStatus::NotServing,
-        };
-        health.set_service_status("store", status).await;
-        health.set_service_status("live", ServingStatus::Serving).await;
-        health.set_service_status("", status).await;
-    }
-    health.set_service_status("", ServingStatus::NotServing).await;
 }

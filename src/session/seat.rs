@@ -7,12 +7,8 @@ use super::{
     mailbox::{Letter, Mailbox},
 };
 use crate::{
-    live::bus::{Bus, Opened},
-    model::{
-        caller::Caller,
-        ids::ConnectionId,
-        topic::{Epoch, Topic},
-    },
+    live::bus::{Bus, Opened, Since},
+    model::{caller::Caller, ids::ConnectionId, topic::Topic},
 };
 
 /// A viewer's place.
@@ -52,16 +48,16 @@ impl Seat {
 
     /// Joins a topic from a place on, or from now on. What was missed comes with the answer, what is new through
     /// [`Seat::next`], nothing in both.
-    pub async fn join(&mut self, topic: &Topic, since: Option<(Option<Epoch>, u64)>) -> Opened {
-        // Registered first: what is published in between arrives in the mailbox and is below the floor.
+    pub async fn join(&mut self, topic: &Topic, since: Since) -> Opened {
+        // Registered first, and known to be, should the wait be cut short: what is published in between arrives in the
+        // mailbox and is below the floor.
         let is_new = !self.floors.contains_key(topic);
         if is_new {
             self.hub.subscribe(topic.clone(), self.id, self.mailbox.clone());
+            self.bus.open(topic);
+            self.floors.insert(topic.clone(), u64::MAX);
         }
-        let opened = self.bus.open(topic, since).await;
-        if !is_new {
-            self.bus.close(topic);
-        }
+        let opened = self.bus.catch_up(topic, since).await;
         // Joined again from now on, what waits in the mailbox is still to come: the floor stays.
         if is_new || (since.is_some() && opened.gap.is_none()) {
             self.floors.insert(topic.clone(), opened.position.offset);
@@ -80,11 +76,18 @@ impl Seat {
     }
 
     /// The next letter for this viewer. Cancelling the wait loses nothing.
-    pub async fn next(&self) -> Letter {
+    pub async fn next(&mut self) -> Letter {
         loop {
             let letter = self.mailbox.take().await;
             match &letter {
                 Letter::Event(event) if self.floors.get(&event.topic).is_none_or(|floor| event.offset <= *floor) => {}
+                Letter::Missed(topic) => match self.floors.get_mut(topic.as_ref()) {
+                    Some(floor) => {
+                        *floor = 0;
+                        return letter;
+                    }
+                    None => {}
+                },
                 _ => return letter,
             }
         }
