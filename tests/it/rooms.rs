@@ -32,6 +32,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("diesel_async", &["store"]),
     ("diesel_migrations", &["store"]),
     ("redis", &["live"]),
+    ("bb8_redis", &["live"]),
     ("reqwest", &["llm"]),
     ("tonic", &["grpc", "app", "proto"]),
     ("tonic_health", &["grpc", "app"]),

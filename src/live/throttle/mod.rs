@@ -64,6 +64,12 @@ impl Throttle {
         Self { clock, limits, redis, memory: Memory::new(limits) }
     }
 
+    /// The same counts, by another clock.
+    #[must_use]
+    pub fn by(&self, clock: Clock) -> Self {
+        Self { clock, ..self.clone() }
+    }
+
     /// Counts an attempt to sign in as `account` from `address`, which may be empty when it is unknown.
     ///
     /// # Errors

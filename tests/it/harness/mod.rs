@@ -3,6 +3,7 @@
 mod actor;
 mod events;
 mod process;
+mod redis;
 mod refusal;
 mod rpc;
 mod socket;
@@ -27,6 +28,7 @@ pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
     events::{Events, Happened},
     process::Process,
+    redis::RedisServer,
     refusal::{reason, retry_after, violations},
     rpc::Rpc,
     socket::Socket,

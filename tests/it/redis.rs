@@ -1,0 +1,1 @@
+//! Redis itself: away, back, back empty, hanging, and wrong from the start.
