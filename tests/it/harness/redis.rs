@@ -7,7 +7,7 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream},
     net::TcpStream,
     process::{Child, Command},
 };
@@ -71,6 +71,16 @@ impl RedisServer {
     /// Lets it go on, with what it was told meanwhile.
     pub(crate) async fn unpause(&self) {
         self.signal("CONT").await;
+    }
+
+    /// Tells it a command; the first line of the answer is returned.
+    pub(crate) async fn tell(&self, command: &str) -> String {
+        let mut line = BufStream::new(TcpStream::connect(self.address).await.unwrap());
+        line.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+        line.flush().await.unwrap();
+        let mut answer = String::new();
+        soon("an answer", line.read_line(&mut answer)).await.unwrap();
+        answer
     }
 
     async fn signal(&self, name: &str) {

@@ -1,6 +1,7 @@
 //! What may be lost, held to the same tests in memory and on Redis. Nodes of one ground share what nodes share: on Redis
 //! they are several, in memory they are one.
 
+mod away;
 mod bus;
 mod signals;
 mod throttle;
@@ -95,8 +96,16 @@ impl Ground {
     /// A node; in memory always the same one.
     pub(crate) async fn node(&self) -> Node {
         match self {
-            Self::Memory(node) => node.get_or_init(|| Node::new(None)).await.clone(),
-            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap())).await,
+            Self::Memory(node) => node.get_or_init(|| Node::new(None, true)).await.clone(),
+            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap()), true).await,
+        }
+    }
+
+    /// A node that speaks and does not hear what others say.
+    pub(crate) async fn deaf_node(&self) -> Node {
+        match self {
+            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap()), false).await,
+            Self::Memory(_) => self.node().await,
         }
     }
 
@@ -110,13 +119,13 @@ impl Ground {
 }
 
 impl Node {
-    async fn new(redis: Option<Redis>) -> Self {
+    async fn new(redis: Option<Redis>, hears: bool) -> Self {
         let (clock, lifecycle) = (Clock::default(), Lifecycle::default());
         let seen = Arc::new(Seen::default());
         let viewers = seen.clone();
         let bus = Bus::new(clock, redis.clone(), Box::new(move |news| viewers.learn(news)));
         let signals = Signals::new(redis.as_ref());
-        if let Some(redis) = &redis {
+        if let Some(redis) = redis.as_ref().filter(|_| hears) {
             let link = link::keep(redis.clone(), bus.clone(), signals.clone());
             lifecycle.spawn_helper(lifecycle.stopped().clone().run_until_cancelled_owned(link));
         }
@@ -150,12 +159,14 @@ impl Node {
         soon("events", enough).await
     }
 
+    /// How often the viewers of a topic were told that they missed something.
+    pub(crate) fn misses(&self, topic: &Topic) -> usize {
+        self.seen.misses.lock().unwrap().iter().filter(|missed| *missed == topic).count()
+    }
+
     /// Waits until the viewers of a topic were told so many times that they missed something.
     pub(crate) async fn missed(&self, topic: &Topic, times: usize) {
-        let told = self.seen.until(|seen| {
-            let misses = seen.misses.lock().unwrap();
-            (misses.iter().filter(|missed| *missed == topic).count() >= times).then_some(())
-        });
+        let told = self.seen.until(|_| (self.misses(topic) >= times).then_some(()));
         soon("the word that something was missed", told).await;
     }
 

@@ -1,0 +1,160 @@
+//! Redis away: nodes go on alone, and afterwards nobody has missed anything without being told.
+
+use std::time::{Duration, Instant};
+
+use colloquy::{
+    error::Error,
+    live::{signal::Signal, ticket::Grant},
+    model::{
+        clock::Timestamp,
+        ids::SessionId,
+        topic::{Position, Topic},
+    },
+};
+
+use super::{Ground, LIMITS, Node, topic};
+use crate::harness::{RedisServer, eventually, soon};
+
+/// Two nodes that watch a topic on which something was said before.
+async fn two_watch(ground: &Ground) -> (Node, Node, Topic, Position) {
+    let (here, there, topic) = (ground.node().await, ground.node().await, topic());
+    here.watch(&topic).await;
+    there.watch(&topic).await;
+    let position = here.say(&topic, "before").await;
+    assert_eq!(here.saw(&topic, 1).await, there.saw(&topic, 1).await);
+    (here, there, topic, position)
+}
+
+/// Ends every connection that hears; what it could not hear meanwhile stays on the server.
+async fn cut_listeners(server: &RedisServer) {
+    assert!(server.tell("CLIENT KILL TYPE pubsub").await.starts_with(':'));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_by_while_the_link_was_down_comes_from_history() {
+    let mut ground = Ground::redis().await;
+    let (here, there, topic, position) = two_watch(&ground).await;
+    let speaker = ground.deaf_node().await;
+    cut_listeners(ground.server()).await;
+    for number in 1..=50 {
+        speaker.say(&topic, number.to_string()).await;
+    }
+    for node in [&here, &there] {
+        let seen = node.saw(&topic, 51).await;
+        let expected = (1..=50).map(|number| (number + 1, number.to_string()));
+        assert_eq!(seen[1..], expected.collect::<Vec<_>>());
+        assert_eq!(node.misses(&topic), 0);
+        assert_eq!(node.watch(&topic).await, Position { offset: 51, ..position });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_redis_comes_back_empty_every_viewer_is_told_and_goes_on() {
+    let mut ground = Ground::redis().await;
+    let (here, there, topic, before) = two_watch(&ground).await;
+    ground.server().stop().await;
+    here.until_up(false).await;
+    there.until_up(false).await;
+    for number in 1..=3 {
+        here.say(&topic, number.to_string()).await;
+    }
+    let alone = [(2, "1".into()), (3, "2".into()), (4, "3".into())];
+    assert_eq!(here.saw(&topic, 4).await[1..], alone);
+
+    ground.server().resume().await;
+    here.until_up(true).await;
+    there.until_up(true).await;
+    here.missed(&topic, 1).await;
+    there.missed(&topic, 1).await;
+    eventually("both stand at the same place of a new epoch", async || {
+        let (one, other) = (here.watch(&topic).await, there.watch(&topic).await);
+        one == other && one.epoch != before.epoch
+    })
+    .await;
+    there.say(&topic, "after").await;
+    here.say(&topic, "all").await;
+    let last = |seen: Vec<(u64, String)>| seen[seen.len() - 2..].to_vec();
+    let (seen, elsewhere) = (here.saw(&topic, 6).await, there.saw(&topic, 3).await);
+    assert_eq!(last(seen), last(elsewhere));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_is_waited_for_once_and_says_nothing_twice() {
+    let mut ground = Ground::redis().await;
+    let (here, there, topic, _) = two_watch(&ground).await;
+    ground.server().pause().await;
+    let started = Instant::now();
+    let said: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    for text in &said {
+        here.say(&topic, text.clone()).await;
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    let seen: Vec<String> = here.saw(&topic, 101).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(seen[1..], said);
+
+    // What the server was told while it hung, it does now.
+    ground.server().unpause().await;
+    here.until_up(true).await;
+    there.missed(&topic, 1).await;
+    eventually("both stand at the same place", async || here.watch(&topic).await == there.watch(&topic).await).await;
+    here.say(&topic, "after").await;
+    let after = |seen: &[(u64, String)]| seen.last().is_some_and(|(_, text)| text == "after");
+    eventually("both go on", async || after(&here.saw(&topic, 1).await) && after(&there.saw(&topic, 1).await)).await;
+    let texts: Vec<String> = here.saw(&topic, 102).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts.len(), 102, "{texts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_opened_while_redis_is_away_is_in_order_afterwards() {
+    let mut ground = Ground::redis().await;
+    let (here, there, topic) = (ground.node().await, ground.node().await, topic());
+    ground.server().stop().await;
+    here.until_up(false).await;
+    there.until_up(false).await;
+    let started = Instant::now();
+    here.watch(&topic).await;
+    there.watch(&topic).await;
+    here.say(&topic, "alone").await;
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(here.saw(&topic, 1).await, [(1, "alone".into())]);
+
+    ground.server().resume().await;
+    there.missed(&topic, 1).await;
+    eventually("both stand at the same place", async || here.watch(&topic).await == there.watch(&topic).await).await;
+    here.say(&topic, "together").await;
+    assert_eq!(there.saw(&topic, 1).await.last().map(|(_, text)| text.as_str()), Some("together"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_waits_for_redis_and_those_who_may_have_missed_one_are_told() {
+    let mut ground = Ground::redis().await;
+    let (here, there, _, _) = two_watch(&ground).await;
+    ground.server().stop().await;
+    here.until_up(false).await;
+    there.until_up(false).await;
+    let mut heard = there.signals.listen();
+    let signal = Signal::SessionEnded(SessionId::generate());
+    here.signals.send(signal);
+    ground.server().resume().await;
+    let mut both = [soon("a signal", heard.recv()).await.unwrap(), soon("another", heard.recv()).await.unwrap()];
+    both.sort_by_key(|heard| *heard == signal);
+    assert_eq!(both, [Signal::Doubtful, signal]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_and_limits_go_on_on_each_node() {
+    let mut ground = Ground::redis().await;
+    let (here, there, _, _) = two_watch(&ground).await;
+    ground.server().stop().await;
+    let (tickets, elsewhere) = (here.tickets(LIMITS.window), there.tickets(LIMITS.window));
+    let grant = Grant { session_id: SessionId::generate(), expires_at: Timestamp::from_micros(1) };
+    let ticket = tickets.issue(grant).await;
+    assert!(matches!(elsewhere.redeem(&ticket).await, Err(Error::Unavailable { .. })));
+    assert_eq!(tickets.redeem(&ticket).await.unwrap(), Some(grant));
+
+    for node in [&here, &there] {
+        node.throttle.admit("bob", "").await.unwrap();
+        node.throttle.admit("bob", "").await.unwrap();
+        assert!(matches!(node.throttle.admit("bob", "").await, Err(Error::RateLimited { .. })));
+    }
+}
