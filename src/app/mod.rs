@@ -267,7 +267,9 @@ async fn open_redis(settings: &Settings) -> anyhow::Result<Option<Redis>> {
     let Some(url) = &settings.redis_url else { return Ok(None) };
     match Redis::open(url.reveal(), &settings.redis_prefix).await {
         Ok(redis) => Ok(Some(redis)),
-        Err(Error::Unavailable { source, .. }) => Err(source.context(format!("cannot use {url:?} of setting redis_url"))),
+        Err(Error::Unavailable { source, .. }) => {
+            Err(source.context(format!("cannot use {url:?} of setting redis_url")))
+        }
         Err(error) => Err(SettingError::new("redis_url", &error.to_string()).into()),
     }
 }

@@ -202,7 +202,7 @@ impl Shared {
                 let kept = scripts::read(&self.0.redis, topic, from).await?;
                 lock(&entry.relay).settle(from, &kept, &self.0.deliver)
             }
-            Need::Begin(_) => self.begin(topic, &entry).await?,
+            Need::Begin => self.begin(topic, &entry).await?,
         };
         entry.settled.notify_waiters();
         if is_to_go_on {
@@ -214,7 +214,7 @@ impl Shared {
     /// Brings back to the shared log what was published on this node alone; true when that is not done yet.
     async fn begin(&self, topic: &Topic, entry: &Entry) -> Result<bool, Away> {
         for _ in 0..BEGIN_TRIES {
-            let Need::Begin(at) = lock(&entry.relay).need() else { return Ok(true) };
+            let Some(at) = lock(&entry.relay).begin() else { return Ok(true) };
             let before = scripts::begin(&self.0.redis, topic, at).await?;
             let mut relay = lock(&entry.relay);
             let is_to_go_on = relay.begun(at, before, &self.0.deliver);
@@ -276,7 +276,7 @@ impl Shared {
         if let Some(entry) = relays.get(topic) {
             return entry.clone();
         }
-        let relay = Mutex::new(Relay::new(topic.clone(), self.0.clock.now()));
+        let relay = Mutex::new(Relay::new(topic.clone()));
         let entry = Arc::new(Entry { relay, settled: Notify::new() });
         relays.insert(topic.clone(), entry.clone());
         entry

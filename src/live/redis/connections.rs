@@ -1,4 +1,4 @@
-//! Connections of the pool: those that a failure may have left in disorder are not used again.
+//! Connections of the pool: those from before a failure are not used again.
 
 use std::sync::{
     Arc,
@@ -8,6 +8,8 @@ use std::sync::{
 use bb8_redis::{RedisConnectionManager, bb8::ManageConnection};
 use redis::{Client, RedisError, RedisResult, aio::MultiplexedConnection};
 
+use super::CALL_DEADLINE;
+
 /// Makes connections, and knows which of them are from before the last failure.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
@@ -15,11 +17,9 @@ pub(super) struct Connections {
     generation: Arc<AtomicU64>,
 }
 
-/// A connection.
+/// A connection. Its line carries many calls at once, each answered in its turn.
 pub(super) struct Connection {
     pub(super) line: MultiplexedConnection,
-    /// Whether a command was not answered, or not well.
-    pub(super) is_broken: bool,
     generation: u64,
 }
 
@@ -45,7 +45,9 @@ impl ManageConnection for Connections {
 
     async fn connect(&self) -> Result<Connection, RedisError> {
         let generation = self.generation();
-        Ok(Connection { line: self.manager.connect().await?, is_broken: false, generation })
+        let mut line = self.manager.connect().await?;
+        line.set_response_timeout(CALL_DEADLINE);
+        Ok(Connection { line, generation })
     }
 
     /// Asked each time that a connection is taken: no round trip to the server.
@@ -58,6 +60,6 @@ impl ManageConnection for Connections {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.is_broken || connection.generation != self.generation()
+        connection.generation != self.generation()
     }
 }

@@ -5,7 +5,7 @@ mod keys;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bb8_redis::bb8::Pool;
+use bb8_redis::bb8::{Pool, RunError};
 use redis::{
     Client, Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation,
     aio::{MultiplexedConnection, PubSub},
@@ -22,10 +22,10 @@ use crate::{
     model::ids::NodeId,
 };
 
-/// Calls that are under way at once at most.
-const POOL_SIZE: u32 = 16;
-/// How long a call may take, waiting for a connection included.
-const CALL_DEADLINE: Duration = Duration::from_millis(800);
+/// Connections at most; each carries many calls at once.
+const POOL_SIZE: u32 = 8;
+/// How long a call may take, a new connection included.
+const CALL_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a new connection may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a connection may be idle: what is between a node and the server may forget those that are for longer.
@@ -150,15 +150,14 @@ impl Redis {
         }
         let started = Instant::now();
         let call = async {
-            let mut connection = self.0.pool.get().await.map_err(|error| match error {
-                bb8_redis::bb8::RunError::User(error) => error,
-                bb8_redis::bb8::RunError::TimedOut => late(),
+            let connection = self.0.pool.get().await.map_err(|error| match error {
+                RunError::User(error) => error,
+                RunError::TimedOut => late(),
             })?;
-            // Until it has answered: a call that is cut short leaves a connection that nobody should wait for.
-            connection.is_broken = true;
-            let answer = act(&mut connection.line).await;
-            connection.is_broken = answer.is_err();
-            answer
+            let mut line = connection.line.clone();
+            // Back at once: others need not wait for this call's answer.
+            drop(connection);
+            act(&mut line).await
         };
         let answer = in_time(CALL_DEADLINE, call).await;
         metrics::histogram!("colloquy_redis_call_seconds", "call" => name).record(started.elapsed().as_secs_f64());

@@ -85,9 +85,7 @@ impl Throttle {
             None => self.memory.admit(&attempt).await,
         };
         match oldest {
-            Some(oldest) => {
-                Err(Error::RateLimited { retry_after: (oldest + self.limits.window).since(attempt.at) })
-            }
+            Some(oldest) => Err(Error::RateLimited { retry_after: (oldest + self.limits.window).since(attempt.at) }),
             None => Ok(()),
         }
     }

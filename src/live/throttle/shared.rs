@@ -45,7 +45,11 @@ end
 });
 
 /// As [`Memory::admit`](super::memory::Memory::admit).
-pub(super) async fn admit(redis: &Redis, limits: &ThrottleLimits, attempt: &Attempt) -> Result<Option<Timestamp>, Away> {
+pub(super) async fn admit(
+    redis: &Redis,
+    limits: &ThrottleLimits,
+    attempt: &Attempt,
+) -> Result<Option<Timestamp>, Away> {
     let mut call = ADMIT.prepare_invoke();
     for key in keys(redis, attempt) {
         call.key(key);

@@ -114,6 +114,7 @@ async fn a_quiet_topic_that_is_viewed_again_goes_on(ground: Ground) {
     let back = there.watch(&topic).await;
     assert_eq!(back, Position { offset: 11, ..first });
     here.say(&topic, "last").await;
-    let seen = there.seen.until(|seen| Some(seen.of(&topic)).filter(|seen| seen.iter().any(|(_, text)| text == "last")));
+    let seen =
+        there.seen.until(|seen| Some(seen.of(&topic)).filter(|seen| seen.iter().any(|(_, text)| text == "last")));
     assert_eq!(seen.await.last(), Some(&(12, "last".into())));
 }

@@ -1,5 +1,8 @@
 //! One topic of the shared log, as this node's viewers see it: every event once, in order, whoever brings it first.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::{
@@ -28,7 +31,8 @@ pub(super) struct Relay {
     viewers: usize,
     /// Whether viewers may have missed something that the positions will not tell.
     is_unsure: bool,
-    pub(super) used_at: Timestamp,
+    /// Whether an epoch is being begun here.
+    is_beginning: bool,
 }
 
 /// What the position is worth.
@@ -80,12 +84,12 @@ pub(super) enum Need {
     Nothing,
     /// Reading what came after the position, if any is known.
     Read(Option<Position>),
-    /// Beginning an epoch at this position.
-    Begin(Position),
+    /// Beginning an epoch at the position.
+    Begin,
 }
 
 impl Relay {
-    pub(super) fn new(topic: Topic, now: Timestamp) -> Self {
+    pub(super) fn new(topic: Topic) -> Self {
         Self {
             topic,
             position: Position { epoch: Epoch(rand::random()), offset: 0 },
@@ -95,7 +99,7 @@ impl Relay {
             waiting: Vec::new(),
             viewers: 0,
             is_unsure: false,
-            used_at: now,
+            is_beginning: false,
         }
     }
 
@@ -175,6 +179,10 @@ impl Relay {
     /// Takes an event of this node's own that the server gave a place; true when something needs to be done. Whatever happened
     /// meanwhile, this node's viewers get it.
     pub(super) fn hear_own(&mut self, event: Arc<Event>, position: Position, deliver: &Deliver) -> bool {
+        // The channel may have been faster, and the answer late.
+        if self.history.has(event.id) {
+            return false;
+        }
         let follows = position.epoch == self.position.epoch && position.offset == self.position.offset + 1;
         match (self.standing, self.hearing) {
             (Standing::Apart(_), _) => self.append(event, deliver),
@@ -193,11 +201,11 @@ impl Relay {
 
     /// Publishes an event on this node alone; true when the topic was shared until now.
     pub(super) fn publish_apart(&mut self, event: Arc<Event>, deliver: &Deliver) -> bool {
-        let was_shared = !self.is_apart();
         // The server may have taken it and the answer have been lost.
-        if was_shared && self.history.has(event.id) {
+        if self.history.has(event.id) {
             return false;
         }
+        let was_shared = !self.is_apart();
         if was_shared {
             self.part(deliver);
         }
@@ -216,6 +224,10 @@ impl Relay {
     /// The server was lost: nothing is heard any more.
     pub(super) fn fall_back(&mut self, deliver: &Deliver) {
         self.hearing = Hearing::No;
+        if std::mem::take(&mut self.is_beginning) {
+            // Perhaps it has begun, and others have gone on from there.
+            self.position.epoch = Epoch(rand::random());
+        }
         if !self.waiting.is_empty() {
             self.miss(deliver);
         }
@@ -235,7 +247,7 @@ impl Relay {
     /// What is to be done about the topic.
     pub(super) fn need(&self) -> Need {
         match (self.standing, self.hearing) {
-            (Standing::Apart(_), _) => Need::Begin(self.position),
+            (Standing::Apart(_), _) => Need::Begin,
             (_, Hearing::No) => Need::Nothing,
             (Standing::Unknown, _) => Need::Read(None),
             (Standing::Shared, Hearing::Yes) if self.waiting.is_empty() => Need::Nothing,
@@ -282,10 +294,17 @@ impl Relay {
         self.drain(deliver) || !self.waiting.is_empty()
     }
 
+    /// Where an epoch is to begin: at the position of a node that published without the others.
+    pub(super) fn begin(&mut self) -> Option<Position> {
+        self.is_beginning = self.is_apart();
+        Some(self.position).filter(|_| self.is_beginning)
+    }
+
     /// Takes the word that an epoch has begun at this node's position, `before` being where the log stood; true when it
     /// must begin once more, for this node has published meanwhile.
     pub(super) fn begun(&mut self, at: Position, before: Option<Position>, deliver: &Deliver) -> bool {
         let Standing::Apart(left) = self.standing else { return false };
+        self.is_beginning = false;
         self.is_unsure |= left != before;
         if self.position != at {
             self.standing = Standing::Apart(Some(at));
@@ -330,7 +349,6 @@ impl Relay {
     /// Hands on the event after the position.
     fn accept(&mut self, event: Arc<Event>, deliver: &Deliver) {
         self.position.offset = event.offset;
-        self.used_at = event.at;
         deliver(News::Event(&event));
         self.history.keep(event);
     }
