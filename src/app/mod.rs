@@ -99,10 +99,10 @@ impl App {
     pub async fn build(settings: &Settings, bridge_key: &str, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let clock = Clock::shifted(settings.clock_ahead_micros);
         let models = Models::new(providers::settings(settings))?;
+        let redis = open_redis(settings).await?;
         let lock = lock_folder(&settings.data_dir)?;
         let store = Store::open_sqlite(&database_file(settings)?).await?;
 
-        let redis = open_redis(settings).await?;
         let hub = Hub::default();
         let signals = Signals::new(redis.as_ref());
         let deliver = hub.clone();
@@ -130,7 +130,8 @@ impl App {
             output_tokens: settings.max_output_tokens,
             lease: settings.run_lease,
         };
-        let runs = Runs::new(store.clone(), bus.clone(), models.clone(), clock, lifecycle.clone(), limits);
+        let runs =
+            Runs::new(store.clone(), bus.clone(), signals.clone(), models.clone(), clock, lifecycle.clone(), limits);
         let messages = Messages::new(
             access.clone(),
             store.clone(),

@@ -1,4 +1,4 @@
-//! Signals: what live connections must learn at once, on every node, and nobody has to keep.
+//! Signals: what must be learned at once, on every node, and is in the store for those who miss it.
 
 use std::{
     collections::VecDeque,
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
 use super::redis::{Away, Redis};
-use crate::model::ids::{ConversationId, NodeId, SessionId, UserId};
+use crate::model::ids::{ConversationId, MessageId, NodeId, SessionId, UserId};
 
 /// Signals that may wait for a listener; one that falls behind further misses some.
 const BACKLOG: usize = 1024;
 /// Signals that wait for other nodes at most while the server is away; one more drops the oldest.
 const OUTBOX: usize = 10_000;
 
-/// Something that ends what live connections may do.
+/// Something that ends, or ends what live connections may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Signal {
     /// A signed-in session is over.
@@ -27,6 +27,8 @@ pub enum Signal {
     MembershipEnded(ConversationId, UserId),
     /// A conversation is gone.
     ConversationEnded(ConversationId),
+    /// A run is to stop: word of it is in the store.
+    RunStopping(MessageId),
     /// Signals of other nodes may have been missed: whatever they would have said is to be looked up.
     Doubtful,
 }

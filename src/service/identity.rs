@@ -72,7 +72,7 @@ impl Identities {
                 self.ends.fetch_add(1, Ordering::SeqCst);
                 self.known.invalidate_all();
             }
-            Signal::MembershipEnded(..) | Signal::ConversationEnded(_) => {}
+            Signal::MembershipEnded(..) | Signal::ConversationEnded(_) | Signal::RunStopping(_) => {}
         }
     }
 

@@ -95,8 +95,9 @@ impl Hub {
 
     /// The conversations that are viewed, each with every user who views it.
     pub(super) fn conversations(&self) -> HashSet<(ConversationId, UserId)> {
-        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
+        // In the order in which a signal takes them.
         let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = HashSet::new();
         for (topic, subscribers) in topics.iter() {
             let Topic::Conversation(conversation) = topic else { continue };
@@ -119,8 +120,8 @@ impl Hub {
                 tell(Letter::Barred(conversation), &|viewer| viewer.user_id == user);
             }
             Signal::ConversationEnded(conversation) => self.end_conversation(conversation),
-            // It ends nothing by itself.
-            Signal::Doubtful => {}
+            // These concern no viewer by themselves.
+            Signal::RunStopping(_) | Signal::Doubtful => {}
         }
     }
 

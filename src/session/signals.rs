@@ -27,6 +27,7 @@ pub async fn pass(signals: Signals, sessions: Sessions) {
         sessions.accounts.forget(signal).await;
         match signal {
             Signal::Doubtful => drop(sessions.lifecycle.spawn_helper(look_up_all(sessions.clone()))),
+            Signal::RunStopping(id) => sessions.runs.stop_here(id),
             signal => sessions.hub.signal(signal),
         }
     }

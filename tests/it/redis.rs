@@ -162,6 +162,23 @@ async fn what_ended_while_redis_was_away_ends_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_stopped_from_any_node_at_once() {
+    let redis = RedisServer::start().await;
+    // The word in the store alone would be read after twelve seconds.
+    let (here, there) = two_nodes(&redis, &[("echo_interval", "0.05"), ("run_lease", "60")]).await;
+    let alice = here.register("alice").await;
+    let conversation = alice.conversation().await;
+    let (_, answer) = alice.send(&conversation, &words(600)).await;
+    let mut viewer = Viewer::new(&alice.at(&there), &conversation, &answer);
+    viewer.attach(Transport::Sse).await;
+    viewer.until_bytes(STEP).await;
+    let path = format!("/api/v1/conversations/{conversation}/messages/{answer}:stop");
+    let (status, body) = alice.at(&there).post(&path, json!({})).await;
+    assert_eq!((status, &body["message"]["status"]), (200, &"stopped".into()), "{body}");
+    assert_eq!(viewer.until_last().await.data["finish_reason"], "stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_opens_one_connection_on_any_node() {
     let redis = RedisServer::start().await;
     let (here, there) = two_nodes(&redis, &[]).await;

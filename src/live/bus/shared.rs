@@ -100,8 +100,8 @@ impl Shared {
         self.settled(&entry).await;
         let (opened, is_shared) = {
             let mut relay = lock(&entry.relay);
-            let position = relay.position();
-            (Opened::answer(position, relay.history(self.0.clock.now()), since), relay.is_shared())
+            relay.expire(self.0.clock.now());
+            (Opened::answer(relay.position(), relay.history(), since), relay.is_shared())
         };
         match (opened.gap, since) {
             (Some(Gap::HistoryLost), Some((_, offset))) if is_shared => {
@@ -127,7 +127,7 @@ impl Shared {
             // Somebody else holds the topic: it is in use.
             let Some(entry) = Arc::get_mut(entry) else { return true };
             let relay = entry.relay.get_mut().unwrap_or_else(PoisonError::into_inner);
-            relay.history(now);
+            relay.expire(now);
             relay.has_viewers() || relay.is_apart()
         });
         relays.len()

@@ -76,7 +76,7 @@ impl Redis {
         *self.0.is_up.borrow()
     }
 
-    /// Completes when the server comes or goes.
+    /// Tells when the server comes or goes.
     pub fn changes(&self) -> watch::Receiver<bool> {
         self.0.is_up.subscribe()
     }

@@ -13,7 +13,6 @@ on_both!(
     a_viewer_gets_what_it_missed_once,
     what_cannot_be_recovered_says_why,
     a_history_is_bounded_by_number_and_by_weight,
-    only_what_is_viewed_is_delivered,
     a_quiet_topic_that_is_viewed_again_goes_on,
 );
 
@@ -84,21 +83,6 @@ async fn a_history_is_bounded_by_number_and_by_weight(ground: Ground) {
         let opened = there.bus.catch_up(&topic, Some((None, kept))).await;
         assert_eq!((opened.missed.len() as u64, opened.gap), (last - kept, None));
     }
-}
-
-async fn only_what_is_viewed_is_delivered(ground: Ground) {
-    let (here, there) = (ground.node().await, ground.node().await);
-    let (left, kept) = (topic(), topic());
-    there.watch(&left).await;
-    there.watch(&kept).await;
-    here.say(&left, "before").await;
-    there.saw(&left, 1).await;
-    // In memory the viewers decide what they take; a shared bus does not ask for what nobody views.
-    there.bus.close(&left);
-    there.bus.close(&kept);
-    there.watch(&kept).await;
-    here.say(&kept, "after").await;
-    assert_eq!(there.saw(&kept, 1).await.len(), 1);
 }
 
 async fn a_quiet_topic_that_is_viewed_again_goes_on(ground: Ground) {

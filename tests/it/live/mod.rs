@@ -159,6 +159,11 @@ impl Node {
         soon("events", enough).await
     }
 
+    /// What the viewers saw of a topic until now.
+    pub(crate) fn seen(&self, topic: &Topic) -> Vec<(u64, String)> {
+        self.seen.of(topic)
+    }
+
     /// How often the viewers of a topic were told that they missed something.
     pub(crate) fn misses(&self, topic: &Topic) -> usize {
         self.seen.misses.lock().unwrap().iter().filter(|missed| *missed == topic).count()

@@ -89,6 +89,7 @@ pub(super) enum Need {
 }
 
 impl Relay {
+    /// A topic that nobody views and of which nothing is known.
     pub(super) fn new(topic: Topic) -> Self {
         Self {
             topic,
@@ -103,6 +104,7 @@ impl Relay {
         }
     }
 
+    /// Where the viewers are.
     pub(super) fn position(&self) -> Position {
         self.position
     }
@@ -112,11 +114,17 @@ impl Relay {
         place.epoch == self.position.epoch && place.offset <= self.position.offset
     }
 
-    pub(super) fn history(&mut self, now: Timestamp) -> &History {
-        self.history.expire(now);
+    /// What the viewers saw last, as far as it is kept here.
+    pub(super) fn history(&self) -> &History {
         &self.history
     }
 
+    /// Drops what is too old to be kept.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        self.history.expire(now);
+    }
+
+    /// Whether anybody views the topic here.
     pub(super) fn has_viewers(&self) -> bool {
         self.viewers > 0
     }
