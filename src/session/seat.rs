@@ -81,13 +81,13 @@ impl Seat {
             let letter = self.mailbox.take().await;
             match &letter {
                 Letter::Event(event) if self.floors.get(&event.topic).is_none_or(|floor| event.offset <= *floor) => {}
-                Letter::Missed(topic) => match self.floors.get_mut(topic.as_ref()) {
-                    Some(floor) => {
+                Letter::Missed(topic) => {
+                    // Offsets start anew.
+                    if let Some(floor) = self.floors.get_mut(topic.as_ref()) {
                         *floor = 0;
                         return letter;
                     }
-                    None => {}
-                },
+                }
                 _ => return letter,
             }
         }

@@ -96,15 +96,15 @@ impl Ground {
     /// A node; in memory always the same one.
     pub(crate) async fn node(&self) -> Node {
         match self {
-            Self::Memory(node) => node.get_or_init(|| Node::new(None, true)).await.clone(),
-            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap()), true).await,
+            Self::Memory(node) => node.get_or_init(async || Node::new(None, true)).await.clone(),
+            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap()), true),
         }
     }
 
     /// A node that speaks and does not hear what others say.
     pub(crate) async fn deaf_node(&self) -> Node {
         match self {
-            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap()), false).await,
+            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap()), false),
             Self::Memory(_) => self.node().await,
         }
     }
@@ -119,7 +119,7 @@ impl Ground {
 }
 
 impl Node {
-    async fn new(redis: Option<Redis>, hears: bool) -> Self {
+    fn new(redis: Option<Redis>, hears: bool) -> Self {
         let (clock, lifecycle) = (Clock::default(), Lifecycle::default());
         let seen = Arc::new(Seen::default());
         let viewers = seen.clone();
