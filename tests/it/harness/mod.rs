@@ -122,7 +122,7 @@ impl Server {
     }
 
     async fn open(folders: Vec<Arc<TempDir>>, settings: &[(&str, &str)]) -> Self {
-        let settings = Self::settings(&folders[0], settings).unwrap();
+        let settings = Self::settings(&folders, settings).unwrap();
         let lifecycle = Lifecycle::default();
         let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
         let (grpc_address, http) = (addresses.grpc.unwrap(), addresses.http.unwrap());
@@ -130,11 +130,14 @@ impl Server {
         Self(Arc::new(Node { folders, lifecycle, grpc, grpc_address, http, client }))
     }
 
-    fn settings(folder: &TempDir, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
-        let file = Some(folder.path().join(CONFIG_FILE)).filter(|file| file.exists());
-        let folder = folder.path().to_str().unwrap();
+    fn settings(folders: &[Arc<TempDir>], settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
+        let file = Some(folders[0].path().join(CONFIG_FILE)).filter(|file| file.exists());
+        let folder = folders[0].path().to_str().unwrap();
+        // With `REDIS_URL` all tests run on that server: nodes of one database share a prefix, others do not.
+        let prefix = folders.last().unwrap().path().to_str().unwrap();
         let own = [
             ("data_dir", folder),
+            ("redis_prefix", prefix),
             ("grpc_addr", "127.0.0.1:0"),
             ("http_addr", "127.0.0.1:0"),
             ("bridge_key", BRIDGE_KEY),

@@ -73,7 +73,10 @@ impl Process {
 fn command(data: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_colloquy"));
     command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(data);
-    for (name, value) in [("bridge_key", BRIDGE_KEY), ("log_format", "pretty")].iter().chain(settings) {
+    let database = settings.iter().find(|(name, _)| *name == "database_url");
+    let prefix = database.map_or_else(|| data.to_str().unwrap(), |(_, url)| url);
+    let own = [("bridge_key", BRIDGE_KEY), ("log_format", "pretty"), ("redis_prefix", prefix)];
+    for (name, value) in own.iter().chain(settings) {
         command.arg("--set").arg(format!("{name}={value}"));
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
