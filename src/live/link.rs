@@ -14,7 +14,7 @@ use redis::{
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
-    bus::{Bus, Shared},
+    bus::{Bus, Shared, Wish},
     redis::{Away, Redis, in_time},
     signal::Signals,
 };
@@ -103,8 +103,8 @@ async fn hear(redis: &Redis, shared: &Shared, signals: &Signals, mut stream: imp
 }
 
 /// Hears the channels of exactly those topics that have viewers, and settles topics where that is needed.
-async fn follow(redis: &Redis, shared: &Shared, mut sink: PubSubSink) -> (&'static str, RedisError) {
-    let mut heard: HashSet<Topic> = HashSet::new();
+async fn follow(redis: &Redis, shared: &Shared, sink: PubSubSink) -> (&'static str, RedisError) {
+    let mut ears = Ears { redis, sink, heard: HashSet::new() };
     let mut unsettled: HashSet<Topic> = HashSet::new();
     let mut settling: HashSet<Topic> = HashSet::new();
     let mut acts = FuturesUnordered::new();
@@ -114,31 +114,11 @@ async fn follow(redis: &Redis, shared: &Shared, mut sink: PubSubSink) -> (&'stat
         tokio::select! {
             topics = shared.wanted() => {
                 let wishes: Vec<_> = topics.into_iter().map(|topic| (shared.wish(&topic), topic)).collect();
-                let (wanted, unwanted): (Vec<_>, Vec<_>) = wishes.iter().partition(|(wish, _)| wish.is_heard);
-                let new: Vec<_> = wanted.iter().map(|(_, topic)| topic).filter(|topic| !heard.contains(*topic)).collect();
-                let old: Vec<_> = unwanted.iter().map(|(_, topic)| topic).filter(|topic| heard.contains(*topic)).collect();
-                for topics in new.chunks(CHANNELS) {
-                    let channels: Vec<_> = topics.iter().map(|topic| redis.keys().channel(topic)).collect();
-                    if let Err(error) = in_time(CONFIRM_DEADLINE, sink.subscribe(channels)).await {
-                        return ("subscribe", error);
-                    }
+                // First heard, then settled: nothing falls in between.
+                if let Err(error) = ears.attend(&wishes).await {
+                    return ("subscribe", error);
                 }
-                for topics in old.chunks(CHANNELS) {
-                    let channels: Vec<_> = topics.iter().map(|topic| redis.keys().channel(topic)).collect();
-                    if let Err(error) = in_time(CONFIRM_DEADLINE, sink.unsubscribe(channels)).await {
-                        return ("unsubscribe", error);
-                    }
-                }
-                for (wish, topic) in wishes {
-                    if wish.is_heard {
-                        heard.insert(topic.clone());
-                    } else {
-                        heard.remove(&topic);
-                    }
-                    if wish.is_unsettled {
-                        unsettled.insert(topic);
-                    }
-                }
+                unsettled.extend(wishes.into_iter().filter(|(wish, _)| wish.is_unsettled).map(|(_, topic)| topic));
             }
             Some((topic, settled)) = acts.next() => {
                 settling.remove(&topic);
@@ -146,7 +126,7 @@ async fn follow(redis: &Redis, shared: &Shared, mut sink: PubSubSink) -> (&'stat
                     return ("settle", closed());
                 }
             }
-            _ = pings.tick() => if let Err(error) = in_time(CONFIRM_DEADLINE, sink.ping::<redis::Value>()).await {
+            _ = pings.tick() => if let Err(error) = ears.ping().await {
                 return ("ping", error);
             },
         }
@@ -160,6 +140,39 @@ async fn follow(redis: &Redis, shared: &Shared, mut sink: PubSubSink) -> (&'stat
                 (topic, settled)
             });
         }
+    }
+}
+
+/// What the connection listens to.
+struct Ears<'a> {
+    redis: &'a Redis,
+    sink: PubSubSink,
+    heard: HashSet<Topic>,
+}
+
+impl Ears<'_> {
+    /// Listens to the topics that want it and to the others no more; returns once the server has confirmed it.
+    async fn attend(&mut self, wishes: &[(Wish, Topic)]) -> RedisResult<()> {
+        let keys = self.redis.keys();
+        let (mut new, mut old) = (Vec::new(), Vec::new());
+        for (wish, topic) in wishes {
+            if wish.is_heard && self.heard.insert(topic.clone()) {
+                new.push(keys.channel(topic));
+            } else if !wish.is_heard && self.heard.remove(topic) {
+                old.push(keys.channel(topic));
+            }
+        }
+        for channels in new.chunks(CHANNELS) {
+            in_time(CONFIRM_DEADLINE, self.sink.subscribe(channels)).await?;
+        }
+        for channels in old.chunks(CHANNELS) {
+            in_time(CONFIRM_DEADLINE, self.sink.unsubscribe(channels)).await?;
+        }
+        Ok(())
+    }
+
+    async fn ping(&mut self) -> RedisResult<()> {
+        in_time(CONFIRM_DEADLINE, self.sink.ping::<redis::Value>()).await.map(drop)
     }
 }
 

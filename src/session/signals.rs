@@ -1,8 +1,9 @@
 //! Signals as the live connections of this node feel them: what has ended elsewhere ends here.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::Notify;
 
 use super::sessions::Sessions;
 use crate::{
@@ -18,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Passes signals on to the viewers of this node, until the hard stop.
 pub async fn pass(signals: Signals, sessions: Sessions) {
     let mut heard = signals.listen();
+    let doubts = Arc::new(Notify::new());
+    sessions.lifecycle.spawn_helper(resolve(doubts.clone(), sessions.clone()));
     let stopped = sessions.lifecycle.stopped().clone();
     while let Some(signal) = stopped.run_until_cancelled(heard.recv()).await {
         let signal = signal.unwrap_or_else(|error| {
@@ -26,25 +29,29 @@ pub async fn pass(signals: Signals, sessions: Sessions) {
         });
         sessions.accounts.forget(signal).await;
         match signal {
-            Signal::Doubtful => drop(sessions.lifecycle.spawn_helper(look_up_all(sessions.clone()))),
+            Signal::Doubtful => doubts.notify_one(),
             Signal::RunStopping(id) => sessions.runs.stop_here(id),
             signal => sessions.hub.signal(signal),
         }
     }
 }
 
-/// Looks up whether every viewer may still be what it is, trying again while the store does not answer.
-async fn look_up_all(sessions: Sessions) {
+/// Looks everything up whenever that is wanted, trying again while the store does not answer.
+async fn resolve(doubts: Arc<Notify>, sessions: Sessions) {
     let stopped = sessions.lifecycle.stopped().clone();
-    let look_up = async {
-        while let Err(error) = look_up(&sessions).await {
-            tracing::warn!(error = format!("{error:?}"), "cannot look up who is still signed in, trying again");
-            tokio::time::sleep(PAUSE).await;
+    let resolve = async {
+        loop {
+            doubts.notified().await;
+            while let Err(error) = look_up(&sessions).await {
+                tracing::warn!(error = format!("{error:?}"), "cannot look up who is still signed in, trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     };
-    stopped.run_until_cancelled(look_up).await;
+    stopped.run_until_cancelled(resolve).await;
 }
 
+/// Ends what the store says has ended, of everybody who is connected.
 async fn look_up(sessions: &Sessions) -> Result<()> {
     let Sessions { hub, accounts, access, .. } = sessions;
     let answers = stream::iter(hub.sessions()).map(async |session| (session, accounts.is_signed_in(session).await));

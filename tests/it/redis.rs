@@ -89,6 +89,7 @@ async fn redis_gone_and_back_empty_in_mid_answer_costs_no_viewer_a_byte() {
     for node in [&here, &there] {
         eventually("live is not well", async || live_is(&alice.at(node), "unavailable").await).await;
     }
+    assert_eq!(alice.get("/api/v1/health/ready").await.0, 200);
     // Those on the node that writes go on as if nothing had happened.
     let seen = viewers.iter().map(|viewer| viewer.text.len()).max().unwrap_or_default();
     join_all(viewers[..3].iter_mut().map(|viewer| viewer.until_bytes(seen + STEP))).await;

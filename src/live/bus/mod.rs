@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-pub(super) use self::shared::Shared;
+pub(super) use self::shared::{Shared, Wish};
 use self::{history::History, memory::Memory};
 use super::redis::Redis;
 use crate::model::{

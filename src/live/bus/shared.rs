@@ -103,15 +103,13 @@ impl Shared {
             relay.expire(self.0.clock.now());
             (Opened::answer(relay.position(), relay.history(), since), relay.is_shared())
         };
-        match (opened.gap, since) {
-            (Some(Gap::HistoryLost), Some((_, offset))) if is_shared => {
-                match self.older(topic, offset, opened.position).await {
-                    Some(missed) => Opened { missed, gap: None, ..opened },
-                    None => opened,
-                }
-            }
-            _ => opened,
-        }
+        let Some((_, offset)) = since.filter(|_| is_shared) else { return opened };
+        let found = match opened.gap {
+            Some(Gap::HistoryLost) => self.older(topic, offset, opened.position).await,
+            Some(Gap::OffsetUnknown) => self.ahead(topic, Position { offset, ..opened.position }).await,
+            Some(Gap::EpochChanged) | None => None,
+        };
+        found.unwrap_or(opened)
     }
 
     pub(super) fn close(&self, topic: &Topic) {
@@ -235,15 +233,23 @@ impl Shared {
         }
     }
 
+    /// For a viewer who knows more than this node: another node was quicker. `None` when the server does not know of it.
+    async fn ahead(&self, topic: &Topic, known: Position) -> Option<Opened> {
+        let kept = scripts::read(&self.0.redis, topic, Some(known)).await.ok()?;
+        let is_known = kept.position.epoch == known.epoch && kept.position.offset >= known.offset;
+        is_known.then(|| Opened { position: known, missed: Vec::new(), gap: None })
+    }
+
     /// Events after an offset, up to a position, from the server's history; `None` when it does not reach back so far.
-    async fn older(&self, topic: &Topic, after: u64, until: Position) -> Option<Vec<Arc<Event>>> {
+    async fn older(&self, topic: &Topic, after: u64, until: Position) -> Option<Opened> {
         let known = Position { offset: after, ..until };
         let kept = scripts::read(&self.0.redis, topic, Some(known)).await.ok()?;
         if kept.position.epoch != until.epoch || kept.first() > after + 1 {
             return None;
         }
         let places = (kept.first()..=until.offset).zip(&kept.bodies).filter(|(at, _)| *at > after);
-        Some(places.filter_map(|(at, body)| wire::event(topic, at, body)).collect())
+        let missed = places.filter_map(|(at, body)| wire::event(topic, at, body)).collect();
+        Some(Opened { position: until, missed, gap: None })
     }
 
     /// Completes when it is known where the topic's log stands, or will not be known soon.

@@ -11,6 +11,7 @@ use super::{Ground, Node, content, on_both, topic};
 on_both!(
     viewers_of_every_node_see_every_event_once_in_order,
     a_viewer_gets_what_it_missed_once,
+    a_viewer_may_know_more_than_the_node_that_it_comes_back_to,
     what_cannot_be_recovered_says_why,
     a_history_is_bounded_by_number_and_by_weight,
     a_quiet_topic_that_is_viewed_again_goes_on,
@@ -55,6 +56,17 @@ async fn a_viewer_gets_what_it_missed_once(ground: Ground) {
     assert_eq!(there.saw(&topic, 1).await.last(), Some(&(6, "6".into())));
     let again = there.bus.catch_up(&topic, Some((None, 4))).await;
     assert_eq!(again.missed.iter().map(|event| event.offset).collect::<Vec<_>>(), [5, 6]);
+}
+
+async fn a_viewer_may_know_more_than_the_node_that_it_comes_back_to(ground: Ground) {
+    let (here, there) = (ground.node().await, ground.node().await);
+    let topic = topic();
+    there.watch(&topic).await;
+    for number in 0..300 {
+        let seen = here.say(&topic, number.to_string()).await;
+        let opened = there.bus.catch_up(&topic, Some((Some(seen.epoch), seen.offset))).await;
+        assert_eq!((opened.position, opened.missed.len(), opened.gap), (seen, 0, None));
+    }
 }
 
 async fn what_cannot_be_recovered_says_why(ground: Ground) {

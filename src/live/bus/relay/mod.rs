@@ -184,14 +184,15 @@ impl Relay {
         }
     }
 
-    /// Takes an event of this node's own that the server gave a place; true when something needs to be done. Whatever happened
-    /// meanwhile, this node's viewers get it.
+    /// Takes an event of this node's own that the server gave a place; true when something needs to be done. Whatever
+    /// happened meanwhile, this node's viewers get it.
     pub(super) fn hear_own(&mut self, event: Arc<Event>, position: Position, deliver: &Deliver) -> bool {
         // The channel may have been faster, and the answer late.
-        if self.history.has(event.id) {
+        let is_of_here = position.epoch == self.position.epoch;
+        if self.is_past(position) || !is_of_here && self.history.has(event.id) {
             return false;
         }
-        let follows = position.epoch == self.position.epoch && position.offset == self.position.offset + 1;
+        let follows = is_of_here && position.offset == self.position.offset + 1;
         match (self.standing, self.hearing) {
             (Standing::Apart(_), _) => self.append(event, deliver),
             (Standing::Shared, Hearing::No) if self.has_viewers() && follows => self.accept(event, deliver),
