@@ -11,7 +11,7 @@ use redis::{
     aio::{MultiplexedConnection, PubSub},
 };
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, timeout},
 };
 
@@ -24,7 +24,9 @@ use crate::{
 
 /// Connections at most; each carries many calls at once.
 const POOL_SIZE: u32 = 8;
-/// How long a call may take, a new connection included.
+/// Calls under way at once; further ones wait for their turn, so that a burst does not look like a server that is slow.
+const TURNS: usize = 64;
+/// How long a call may take once it has its turn, a new connection included.
 const CALL_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a new connection may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
@@ -42,6 +44,7 @@ struct Inner {
     client: Client,
     connections: Connections,
     pool: Pool<Connections>,
+    turns: Semaphore,
     keys: Keys,
     node: NodeId,
     is_up: watch::Sender<bool>,
@@ -65,7 +68,8 @@ impl Redis {
             .idle_timeout(Some(IDLE))
             .build_unchecked(connections.clone());
         let (node, keys, is_up) = (NodeId::generate(), Keys::new(prefix), watch::Sender::new(true));
-        let redis = Self(Arc::new(Inner { client, connections, pool, keys, node, is_up }));
+        let turns = Semaphore::new(TURNS);
+        let redis = Self(Arc::new(Inner { client, connections, pool, turns, keys, node, is_up }));
         redis.ping().await.map_err(unavailable)?;
         metrics::gauge!("colloquy_redis_up").set(1.0);
         Ok(redis)
@@ -145,6 +149,8 @@ impl Redis {
         name: &'static str,
         act: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, Away> {
+        // Nobody closes the turns. Those who wait for one have it when the calls before are answered, or are too late.
+        let _turn = self.0.turns.acquire().await.map_err(|_| Away)?;
         if !self.is_up() {
             return Err(Away);
         }
