@@ -271,7 +271,11 @@ async fn open_redis(settings: &Settings) -> anyhow::Result<Option<Redis>> {
         Err(Error::Unavailable { source, .. }) => {
             Err(source.context(format!("cannot use {url:?} of setting redis_url")))
         }
-        Err(error) => Err(SettingError::new("redis_url", &error.to_string()).into()),
+        Err(Error::Invalid(faults)) => {
+            let wanted: Vec<_> = faults.into_iter().map(|fault| fault.description).collect();
+            Err(SettingError::new("redis_url", &wanted.join("; ")).into())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

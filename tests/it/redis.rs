@@ -210,6 +210,7 @@ async fn a_wrong_redis_stops_the_start_with_one_clear_line() {
     for (url, code, said) in [
         ("http://:secret@127.0.0.1:6379", 78, "redis_url"),
         ("redis://", 78, "redis://[user:password@]host"),
+        ("redis://:secret@127.0.0.1/first", 78, "database number"),
         ("redis://127.0.0.1:1", 69, "redis_url"),
         (&wrong_password, 69, "redis_url"),
         (&guarded.url(), 69, "redis_url"),

@@ -189,6 +189,9 @@ fn late() -> RedisError {
     RedisError::from((redis::ErrorKind::Io, "no answer in time"))
 }
 
+/// In one line: what answers may be no Redis server, and the crate then says at length what it did not expect.
 fn unavailable(error: RedisError) -> Error {
-    Error::Unavailable { part: "redis", source: error.into() }
+    let text = error.to_string();
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Error::Unavailable { part: "redis", source: anyhow::anyhow!("{}", lines.join(", ")) }
 }
