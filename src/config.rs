@@ -198,8 +198,10 @@ settings! {
     http_addr: SocketAddr = "127.0.0.1:8080";
     /// Where the database and everything else that lasts is kept.
     data_dir: PathBuf = "./colloquy-data";
-    /// The database: `sqlite:PATH`; empty for `colloquy.db` in the data folder.
-    database_url: Option<String> = "" or "DATABASE_URL";
+    /// The database: `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`; empty for `colloquy.db` in the data folder.
+    database_url: Option<Secret> = "" or "DATABASE_URL";
+    /// Connections to PostgreSQL at most.
+    database_connections: u32 = "16";
     /// The model that answers where none is chosen; empty for the first provider that has a key, else `echo`.
     default_model: Option<String> = "";
     /// Who may register: `open` or `closed`.

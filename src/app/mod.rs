@@ -1,10 +1,11 @@
 //! The composition root: builds a core from its settings and serves it on listeners that are handed in.
 
+mod database;
 mod providers;
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -99,7 +100,7 @@ impl App {
         let clock = Clock::shifted(settings.clock_ahead_micros);
         let models = Models::new(providers::settings(settings))?;
         let lock = lock_folder(&settings.data_dir)?;
-        let store = Store::open_sqlite(&database_file(settings)?).await?;
+        let store = database::open(settings).await?;
 
         let hub = Hub::default();
         let signals = Signals::default();
@@ -253,16 +254,6 @@ fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>> {
             password: password.reveal().to_owned(),
         })),
         _ => Err(SettingError::new("admin_username", "goes together with admin_email and admin_password").into()),
-    }
-}
-
-fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
-    match settings.database_url.as_deref() {
-        None => Ok(settings.data_dir.join("colloquy.db")),
-        Some(url) => match url.strip_prefix("sqlite:") {
-            Some(path) => Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path))),
-            None => Err(SettingError::new("database_url", "must begin with sqlite:").into()),
-        },
     }
 }
 

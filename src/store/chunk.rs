@@ -9,7 +9,7 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store, read,
+    Pools, Store, read,
     schema::{messages, run_chunks},
     types::sql,
     write,
@@ -63,7 +63,12 @@ impl Store {
                     .await?
             });
         }
-        let statement = append(chunks.len());
+        // On PostgreSQL the reaper of another node works at the same time: it waits for the pieces, or they for it.
+        let lock = match &self.pools {
+            Pools::Sqlite { .. } => "",
+            Pools::Postgres(_) => " FOR SHARE OF messages",
+        };
+        let statement = append(chunks.len(), lock);
         let written: Vec<Written> = write!(self, |connection| {
             let mut query = diesel::sql_query(statement).into_boxed();
             for chunk in chunks {
@@ -95,7 +100,7 @@ impl Store {
 
 /// The statement that appends so many pieces, three parameters each, for the owner, which is the last. One statement is
 /// one transaction and one visit to the database: a group costs a single wait, however many answers it serves.
-fn append(pieces: usize) -> String {
+fn append(pieces: usize, lock: &str) -> String {
     let rows: Vec<String> =
         (0..pieces).map(|piece| format!("(${}, ${}, ${})", 3 * piece + 1, 3 * piece + 2, 3 * piece + 3)).collect();
     let (rows, owner) = (rows.join(", "), 3 * pieces + 1);
@@ -103,7 +108,7 @@ fn append(pieces: usize) -> String {
         "WITH pieces (message_id, \"offset\", content) AS (VALUES {rows}) \
          INSERT INTO run_chunks (message_id, \"offset\", content) \
          SELECT pieces.message_id, pieces.\"offset\", pieces.content \
-         FROM pieces JOIN messages ON messages.id = pieces.message_id WHERE messages.lease_owner = ${owner} \
+         FROM pieces JOIN messages ON messages.id = pieces.message_id WHERE messages.lease_owner = ${owner}{lock} \
          ON CONFLICT (message_id, \"offset\") DO UPDATE SET content = excluded.content \
          RETURNING message_id"
     )

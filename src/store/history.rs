@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
-    message::{MessageRow, RUNNING},
+    message::MessageRow,
     read,
     schema::{conversations, members, messages, run_chunks, users},
     snapshot, transaction,
@@ -127,7 +127,7 @@ impl Store {
         transaction!(self, "delete_message", |connection| {
             let emptied = diesel::update(messages::table.filter(messages::id.eq(id)))
                 .filter(messages::conversation_id.eq(conversation))
-                .filter(messages::status.ne_all(RUNNING))
+                .filter(messages::lease_owner.is_null())
                 .set((messages::content.eq(""), messages::is_deleted.eq(true), messages::updated_at.eq(now)))
                 .execute(connection)
                 .await?;

@@ -15,9 +15,6 @@ use crate::{
     },
 };
 
-/// Statuses of messages whose run lasts.
-pub(super) const RUNNING: [MessageStatus; 2] = [MessageStatus::Pending, MessageStatus::Streaming];
-
 /// The columns of a message that people see.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = messages)]
@@ -139,7 +136,7 @@ impl Store {
                 messages::table
                     .filter(messages::conversation_id.eq(conversation))
                     .filter(messages::seq.lt(seq))
-                    .filter(messages::status.eq_any(RUNNING)),
+                    .filter(messages::lease_owner.is_not_null()),
             ))
             .get_result(connection)
             .await?

@@ -1,11 +1,11 @@
-//! Runs: their leases, their end. Every write of a run is conditional on its node still owning it.
+//! Runs: their leases, their end. A message whose run lasts has a lease, and no other has. Every write of a run is conditional on its node still owning it.
 
 use diesel::{prelude::*, upsert::excluded};
 use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
-    message::{MessageRow, RUNNING},
+    message::MessageRow,
     read,
     schema::{daily_usage, messages, run_chunks},
     transaction, write,
@@ -116,38 +116,41 @@ impl Store {
     /// Ends the runs whose lease ran out before `now`, with the text that was logged, and returns them.
     pub(crate) async fn interrupt_expired(&self, now: Timestamp, error: &RunError) -> Result<Vec<Message>> {
         transaction!(self, "interrupt_expired", |connection| {
+            // Taken before its pieces are read: a node that is late with a piece waits, and finds that the run is not its own.
             let expired: Vec<MessageId> = messages::table
                 .filter(messages::lease_until.lt(now))
                 .select(messages::id)
                 .limit(100)
                 .load(connection)
                 .await?;
-            let mut interrupted: Vec<Message> = Vec::with_capacity(expired.len());
-            for id in expired {
+            let taken: Vec<MessageId> = diesel::update(messages::table.filter(messages::id.eq_any(expired)))
+                .filter(messages::lease_until.lt(now))
+                .set((messages::lease_owner.eq(None::<NodeId>), messages::lease_until.eq(None::<Timestamp>)))
+                .returning(messages::id)
+                .get_results(connection)
+                .await?;
+            let mut interrupted: Vec<Message> = Vec::with_capacity(taken.len());
+            for id in taken {
                 let chunks: Vec<String> = run_chunks::table
                     .filter(run_chunks::message_id.eq(id))
                     .order(run_chunks::offset)
                     .select(run_chunks::content)
                     .load(connection)
                     .await?;
-                let row: Option<MessageRow> = diesel::update(messages::table.filter(messages::id.eq(id)))
-                    .filter(messages::lease_until.lt(now))
+                let row: MessageRow = diesel::update(messages::table.filter(messages::id.eq(id)))
                     .set((
                         messages::status.eq(MessageStatus::Interrupted),
                         messages::content.eq(chunks.concat()),
                         messages::error_code.eq(&error.code),
                         messages::error_message.eq(&error.message),
                         messages::error_retryable.eq(error.retryable),
-                        messages::lease_owner.eq(None::<NodeId>),
-                        messages::lease_until.eq(None::<Timestamp>),
                         messages::updated_at.eq(now),
                     ))
                     .returning(MessageRow::as_returning())
                     .get_result(connection)
-                    .await
-                    .optional()?;
+                    .await?;
                 diesel::delete(run_chunks::table.filter(run_chunks::message_id.eq(id))).execute(connection).await?;
-                interrupted.extend(row.map(Message::from));
+                interrupted.push(row.into());
             }
             Ok(interrupted)
         })
@@ -169,7 +172,7 @@ impl Store {
         write!(self, |connection| {
             diesel::update(messages::table.filter(messages::id.eq(id)))
                 .filter(messages::conversation_id.eq(membership.conversation_id))
-                .filter(messages::status.eq_any(RUNNING))
+                .filter(messages::lease_owner.is_not_null())
                 .set(messages::stop_requested.eq(true))
                 .execute(connection)
                 .await?
@@ -182,7 +185,7 @@ impl Store {
         Ok(read!(self, |connection| {
             messages::table
                 .filter(messages::conversation_id.eq(conversation))
-                .filter(messages::status.eq_any(RUNNING))
+                .filter(messages::lease_owner.is_not_null())
                 .order(messages::seq)
                 .select(messages::id)
                 .load(connection)

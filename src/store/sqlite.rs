@@ -11,11 +11,11 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, bb8::Pool},
     sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
 };
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::task::block_in_place;
 
-use super::{CONNECTION_TIMEOUT, Pools, Store};
+use super::{CONNECTION_TIMEOUT, Pools, Store, migration::migrate};
 use crate::error::{Error, Result};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -91,7 +91,7 @@ impl Store {
     pub async fn open_sqlite(file: &Path) -> anyhow::Result<Self> {
         let writer = pool(file, 1).await?;
         let mut harness = AsyncMigrationHarness::new(writer.get_owned().await?);
-        harness.run_pending_migrations(MIGRATIONS).map_err(|error| anyhow::anyhow!("migration failed: {error}"))?;
+        migrate(&mut harness, MIGRATIONS)?;
         drop(harness);
         let readers = pool(file, READERS).await?;
         Ok(Self { pools: Pools::Sqlite { readers, writer } })
@@ -103,7 +103,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when no connection is free.
     pub async fn checkpoint(&self) -> Result<()> {
-        let Pools::Sqlite { readers, writer } = &self.pools;
+        let Pools::Sqlite { readers, writer } = &self.pools else { return Ok(()) };
         let moved = checkpoint(&mut *readers.get().await?).await?;
         if moved.log > LONG_LOG {
             // The log begins anew with the first write that finds all of it moved; somebody who always writes is always a

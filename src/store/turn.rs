@@ -5,7 +5,7 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
-    message::{MessageRow, RUNNING},
+    message::MessageRow,
     path::lead_to,
     schema::{conversations, messages},
     transaction,
@@ -107,6 +107,20 @@ impl Store {
         let conversation = membership.conversation_id;
         let author = membership.user_id;
         transaction!(self, "append_turn", |connection| {
+            // Comes first: of two turns at once, the second waits and finds all that the first has done.
+            let head: Option<Head> = diesel::update(conversations::table.find(conversation))
+                .set(conversations::last_seq.eq(conversations::last_seq))
+                .returning((
+                    conversations::last_seq,
+                    conversations::head_message_id,
+                    conversations::model,
+                    conversations::on_busy,
+                ))
+                .get_result(connection)
+                .await
+                .optional()?;
+            let (mut seq, end, model, on_busy) = head.ok_or(Error::NotFound("conversation"))?;
+
             if let Some(client_message_id) = &turn.client_message_id {
                 let found: Option<MessageRow> = messages::table
                     .filter(messages::conversation_id.eq(conversation))
@@ -134,24 +148,11 @@ impl Store {
                 }
             }
 
-            let head: Option<Head> = conversations::table
-                .find(conversation)
-                .select((
-                    conversations::last_seq,
-                    conversations::head_message_id,
-                    conversations::model,
-                    conversations::on_busy,
-                ))
-                .first(connection)
-                .await
-                .optional()?;
-            let (mut seq, end, model, on_busy) = head.ok_or(Error::NotFound("conversation"))?;
-
             let mut replaced: Vec<MessageId> = Vec::new();
             if turn.reply.is_some() {
                 let running = messages::table
                     .filter(messages::conversation_id.eq(conversation))
-                    .filter(messages::status.eq_any(RUNNING))
+                    .filter(messages::lease_owner.is_not_null())
                     .select(messages::id)
                     .load(connection)
                     .await?;
