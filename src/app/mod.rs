@@ -85,8 +85,8 @@ pub struct App {
     runs: Runs,
     hub: Hub,
     signals: Signals,
-    /// Held for as long as the core lives: two processes on one SQLite file would end each other's runs.
-    _lock: File,
+    /// Held for as long as the core lives: a process believes that a database in its own folder is its alone.
+    _lock: Option<File>,
 }
 
 impl App {
@@ -99,7 +99,8 @@ impl App {
     pub async fn build(settings: &Settings, bridge_key: &str, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let clock = Clock::shifted(settings.clock_ahead_micros);
         let models = Models::new(providers::settings(settings))?;
-        let lock = lock_folder(&settings.data_dir)?;
+        let is_own = settings.database_url.is_none();
+        let lock = is_own.then(|| lock_folder(&settings.data_dir)).transpose()?;
         let store = database::open(settings).await?;
 
         let hub = Hub::default();
@@ -172,7 +173,7 @@ impl App {
         if let Some(admin) = first_admin(settings)? {
             accounts.ensure_admin(admin).await?;
         }
-        if settings.database_url.is_none() {
+        if is_own {
             // The database is in the folder, and the folder this process's alone: whoever held a lease before is dead.
             store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
         }

@@ -282,7 +282,7 @@ async fn refused(server: &Server, cases: impl FnOnce(&Ids) -> Vec<Case>) {
     let alice = server.register("alice").await;
     let bob = server.register("bob").await;
     let ids = Ids { own: alice.conversation().await, foreign: bob.conversation().await };
-    let rows = server.rows();
+    let rows = server.data().rows();
     let mut wrong = Vec::new();
     for case in cases(&ids) {
         assert!(case.http.is_some() || case.grpc.is_some() || case.socket.is_some(), "{} says nothing", case.what);
@@ -304,7 +304,7 @@ async fn refused(server: &Server, cases: impl FnOnce(&Ids) -> Vec<Case>) {
                 .filter(|(_, got)| *got != wanted)
                 .map(|(transport, got)| format!("{} over {transport}: wanted {wanted:?}, got {got:?}", case.what)),
         );
-        if server.rows() != rows {
+        if server.data().rows() != rows {
             wrong.push(format!("{} changed the database", case.what));
             break;
         }

@@ -3,10 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
-use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::harness::{Actor, PASSWORD, Process, Transport, Viewer};
+use crate::harness::{Actor, Data, PASSWORD, Process, Transport, Viewer};
 
 /// Nodes that are killed.
 const NODES: usize = 5;
@@ -44,7 +43,7 @@ async fn register(process: &Process, name: &str) -> Actor {
 
 /// Kills a node in the middle of its answers and returns at which bytes, as the viewers saw it.
 async fn kill_in_mid_answer(node: usize) -> Vec<usize> {
-    let data = tempfile::tempdir().unwrap();
+    let data = Data::fresh().await;
     let process = Process::start(&data, &[("echo_interval", "0.01")]).await;
     let alice = register(&process, "alice").await;
     let text = words(1000);
@@ -96,11 +95,10 @@ async fn a_node_killed_at_fifty_points_loses_nothing_that_was_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_ends_what_a_killed_one_was_saying() {
-    let (data, other_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let database = format!("sqlite:{}", data.path().join("shared.db").display());
-    let process = Process::start(&data, &[("database_url", &database), ("echo_interval", "0.01")]).await;
+    let data = Data::fresh().await;
+    let process = Process::start(&data, &[("echo_interval", "0.01")]).await;
     let alice = register(&process, "alice").await;
-    let other = Process::start(&other_data, &[("database_url", &database)]).await;
+    let other = Process::start(&data.beside(), &[]).await;
     let mut answer = ask(&alice, &words(1000), Transport::Sse).await;
     answer.viewer.until_bytes(STEP).await;
     process.kill().await;
@@ -119,7 +117,7 @@ async fn another_node_ends_what_a_killed_one_was_saying() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asked_to_end_it_lets_answers_finish_and_sends_sockets_elsewhere() {
-    let data = tempfile::tempdir().unwrap();
+    let data = Data::fresh().await;
     let process = Process::start(&data, &[("echo_interval", "0.005")]).await;
     let alice = register(&process, "alice").await;
     let text = words(200);
@@ -150,7 +148,7 @@ async fn asked_to_end_it_lets_answers_finish_and_sends_sockets_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_outlast_the_grace_are_settled_before_it_ends() {
-    let data = tempfile::tempdir().unwrap();
+    let data = Data::fresh().await;
     let process = Process::start(&data, &[("echo_interval", "0.05"), ("shutdown_grace", "1")]).await;
     let alice = register(&process, "alice").await;
     let mut answer = ask(&alice, &words(1000), Transport::Grpc).await;
@@ -167,17 +165,19 @@ async fn answers_that_outlast_the_grace_are_settled_before_it_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_folder_belongs_to_one_process() {
-    let data = tempfile::tempdir().unwrap();
-    let process = Process::start(&data, &[]).await;
-    let exit = refused(&data, &[], &[]).await;
+    let data = Data::fresh().await;
+    // Of a database that is elsewhere, many may be nodes.
+    let inside = [("database_url", "")];
+    let process = Process::start(&data, &inside).await;
+    let exit = refused(&data, &inside, &[]).await;
     assert_eq!(exit.0, Some(69));
-    assert!(exit.1.contains(data.path().to_str().unwrap()) && exit.1.contains("another"), "{}", exit.1);
+    assert!(exit.1.contains(data.folder().to_str().unwrap()) && exit.1.contains("another"), "{}", exit.1);
     register(&process, "alice").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_start_names_what_is_wrong() {
-    let data = tempfile::tempdir().unwrap();
+    let data = Data::fresh().await;
     for (setting, wrong) in [("run_lease", "soon"), ("no_such_setting", "1"), ("default_model", "acme/none")] {
         let (code, line) = refused(&data, &[(setting, wrong)], &[]).await;
         let name = setting.replace('_', " ");
@@ -190,7 +190,7 @@ async fn a_wrong_start_names_what_is_wrong() {
 }
 
 /// How a node that cannot start ends: its exit code and the one error that it logs.
-async fn refused(data: &TempDir, settings: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
+async fn refused(data: &Data, settings: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
     let exit = Process::refused(data, settings, flags).await;
     let errors: Vec<&str> = exit.stderr.lines().filter(|line| line.contains("ERROR")).collect();
     match errors[..] {

@@ -1,6 +1,7 @@
 //! A server in this process, as `colloquy serve` starts it, and those who call it.
 
 mod actor;
+mod data;
 mod events;
 mod process;
 mod refusal;
@@ -9,22 +10,19 @@ mod socket;
 pub(crate) mod upstream;
 mod viewer;
 
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use colloquy::{
     cli::serve,
     config::{SettingError, Settings},
     lifecycle::Lifecycle,
 };
-use diesel::{
-    Connection as _, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _, sql_types::BigInt,
-};
-use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use self::upstream::Upstream;
 pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
+    data::Data,
     events::{Events, Happened},
     process::Process,
     refusal::{reason, retry_after, violations},
@@ -39,20 +37,12 @@ const CONFIG_FILE: &str = "colloquy.toml";
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A table of the database.
-#[derive(diesel::QueryableByName)]
-struct Table {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    name: String,
-}
-
 /// A node with a data folder of its own.
 #[derive(Clone)]
 pub(crate) struct Server(Arc<Node>);
 
 struct Node {
-    /// Keeps the node's data; those beside it keep it too.
-    folders: Vec<Arc<TempDir>>,
+    data: Data,
     lifecycle: Lifecycle,
     grpc: Channel,
     grpc_address: SocketAddr,
@@ -69,7 +59,7 @@ impl Server {
 
     /// A node with these settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        Self::open(vec![Arc::new(tempfile::tempdir().unwrap())], settings).await
+        Self::open(Data::fresh().await, settings).await
     }
 
     /// A node whose conversations are answered by this provider, with these settings.
@@ -81,17 +71,16 @@ impl Server {
 
     /// A node with this configuration file, and with these settings.
     pub(crate) async fn configured(file: &str, settings: &[(&str, &str)]) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        std::fs::write(folder.path().join(CONFIG_FILE), file).unwrap();
-        Self::open(vec![folder], settings).await
+        let data = Data::fresh().await;
+        std::fs::write(data.folder().join(CONFIG_FILE), file).unwrap();
+        Self::open(data, settings).await
     }
 
     /// A node of another process.
-    fn elsewhere(grpc: SocketAddr, http: SocketAddr) -> Self {
-        let (folders, lifecycle) = Default::default();
+    fn elsewhere(data: Data, grpc: SocketAddr, http: SocketAddr) -> Self {
         Self(Arc::new(Node {
-            folders,
-            lifecycle,
+            data,
+            lifecycle: Lifecycle::default(),
             grpc: channel(grpc),
             grpc_address: grpc,
             http,
@@ -101,17 +90,13 @@ impl Server {
 
     /// Another node on the same database.
     pub(crate) async fn beside(&self, settings: &[(&str, &str)]) -> Self {
-        let database = format!("sqlite:{}", self.database_file().display());
-        let mut folders = vec![Arc::new(tempfile::tempdir().unwrap())];
-        folders.extend_from_slice(&self.0.folders);
-        let settings: Vec<_> = settings.iter().copied().chain([("database_url", database.as_str())]).collect();
-        Self::open(folders, &settings).await
+        Self::open(self.0.data.beside(), settings).await
     }
 
     /// Stops the node in order and starts it anew with these settings, on the same data.
     pub(crate) async fn restart(self, settings: &[(&str, &str)]) -> Self {
         self.stop().await;
-        Self::open(self.0.folders.clone(), settings).await
+        Self::open(self.0.data.clone(), settings).await
     }
 
     /// Stops the node in order.
@@ -119,27 +104,27 @@ impl Server {
         self.0.lifecycle.stop(PATIENCE, PATIENCE).await;
     }
 
-    async fn open(folders: Vec<Arc<TempDir>>, settings: &[(&str, &str)]) -> Self {
-        let settings = Self::settings(&folders[0], settings).unwrap();
+    async fn open(data: Data, settings: &[(&str, &str)]) -> Self {
+        let settings = Self::settings(&data, settings).unwrap();
         let lifecycle = Lifecycle::default();
         let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
         let (grpc_address, http) = (addresses.grpc.unwrap(), addresses.http.unwrap());
         let (grpc, client) = (channel(grpc_address), reqwest::Client::new());
-        Self(Arc::new(Node { folders, lifecycle, grpc, grpc_address, http, client }))
+        Self(Arc::new(Node { data, lifecycle, grpc, grpc_address, http, client }))
     }
 
-    fn settings(folder: &TempDir, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
-        let file = Some(folder.path().join(CONFIG_FILE)).filter(|file| file.exists());
-        let folder = folder.path().to_str().unwrap();
+    fn settings(data: &Data, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
+        let file = Some(data.folder().join(CONFIG_FILE)).filter(|file| file.exists());
+        let kept = data.settings();
         let own = [
-            ("data_dir", folder),
             ("grpc_addr", "127.0.0.1:0"),
             ("http_addr", "127.0.0.1:0"),
             ("bridge_key", BRIDGE_KEY),
             ("echo_interval", "0.001"),
         ];
-        let flags = own.iter().chain(settings).map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        Settings::load(file, &flags.collect::<Vec<_>>())
+        let kept = kept.iter().map(|(name, text)| (*name, text.as_str()));
+        let flags = own.into_iter().chain(kept).chain(settings.iter().copied());
+        Settings::load(file, &flags.map(|(name, text)| (name.to_owned(), text.to_owned())).collect::<Vec<_>>())
     }
 
     /// Where HTTP and WebSockets answer.
@@ -174,36 +159,9 @@ impl Server {
         visitor.login(name, PASSWORD).await.unwrap()
     }
 
-    /// Does to the database what no RPC does.
-    pub(crate) fn sql(&self, statements: &str) {
-        self.database().batch_execute(statements).unwrap();
-    }
-
-    /// Asks the database for a number.
-    pub(crate) fn number(&self, query: &str) -> i64 {
-        diesel::select(diesel::dsl::sql::<BigInt>(query)).get_result(&mut self.database()).unwrap()
-    }
-
-    /// How many rows each table of the database has.
-    pub(crate) fn rows(&self) -> BTreeMap<String, i64> {
-        let mut database = self.database();
-        let tables = "SELECT name FROM sqlite_master WHERE type = 'table'";
-        let tables: Vec<Table> = diesel::sql_query(tables).load(&mut database).unwrap();
-        let count = |Table { name }| {
-            let count = diesel::dsl::sql::<BigInt>(&format!("(SELECT count(*) FROM \"{name}\")"));
-            (name, diesel::select(count).get_result(&mut database).unwrap())
-        };
-        tables.into_iter().map(count).collect()
-    }
-
-    fn database_file(&self) -> PathBuf {
-        self.0.folders.last().unwrap().path().join("colloquy.db")
-    }
-
-    fn database(&self) -> SqliteConnection {
-        let mut connection = SqliteConnection::establish(self.database_file().to_str().unwrap()).unwrap();
-        connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON").unwrap();
-        connection
+    /// What lasts of it.
+    pub(crate) fn data(&self) -> &Data {
+        &self.0.data
     }
 }
 

@@ -1,16 +1,11 @@
 //! The program itself, as an operator runs it.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{BRIDGE_KEY, Server, soon};
+use super::{BRIDGE_KEY, Data, Server, soon};
 
 /// A running `colloquy serve`, killed when it is dropped.
 pub(crate) struct Process {
@@ -29,20 +24,20 @@ pub(crate) struct Exit {
 
 impl Process {
     /// Starts a node on this data folder and waits until it answers.
-    pub(crate) async fn start(data: &TempDir, settings: &[(&str, &str)]) -> Self {
-        let ready = data.path().join("ready.json");
+    pub(crate) async fn start(data: &Data, settings: &[(&str, &str)]) -> Self {
+        let ready = data.folder().join("ready.json");
         let _ = std::fs::remove_file(&ready);
-        let mut command = command(data.path(), settings);
+        let mut command = command(data, settings);
         command.arg("--ready-file").arg(&ready).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let addresses = soon("the ready file", addresses(&mut child, ready)).await;
         let address = |name: &str| addresses[name].as_str().unwrap().parse().unwrap();
-        Self { child, server: Server::elsewhere(address("grpc"), address("http")) }
+        Self { child, server: Server::elsewhere(data.clone(), address("grpc"), address("http")) }
     }
 
     /// Starts a node that is to end by itself, and waits until it has.
-    pub(crate) async fn refused(data: &TempDir, settings: &[(&str, &str)], flags: &[&str]) -> Exit {
-        let output = command(data.path(), settings).args(flags).stderr(Stdio::piped()).output();
+    pub(crate) async fn refused(data: &Data, settings: &[(&str, &str)], flags: &[&str]) -> Exit {
+        let output = command(data, settings).args(flags).stderr(Stdio::piped()).output();
         let output = soon("the end of the process", output).await.unwrap();
         Exit { code: output.status.code(), stderr: String::from_utf8(output.stderr).unwrap() }
     }
@@ -70,10 +65,14 @@ impl Process {
     }
 }
 
-fn command(data: &Path, settings: &[(&str, &str)]) -> Command {
+fn command(data: &Data, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_colloquy"));
-    command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(data);
-    for (name, value) in [("bridge_key", BRIDGE_KEY), ("log_format", "pretty")].iter().chain(settings) {
+    command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
+    let kept = data.settings();
+    let kept = kept.iter().map(|(name, text)| (*name, text.as_str()));
+    for (name, value) in
+        [("bridge_key", BRIDGE_KEY), ("log_format", "pretty")].into_iter().chain(kept).chain(settings.iter().copied())
+    {
         command.arg("--set").arg(format!("{name}={value}"));
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
