@@ -36,7 +36,8 @@ end() {
 }
 trap end EXIT
 
-"${as_user[@]}" "$bin/initdb" -D "$folder/postgres" -U colloquy --auth trust --encoding UTF8 --locale C.UTF-8 >/dev/null
+echo colloquy >"$folder/password"
+"${as_user[@]}" "$bin/initdb" -D "$folder/postgres" -U colloquy --pwfile "$folder/password" --auth scram-sha-256 --encoding UTF8 --locale C.UTF-8 >/dev/null
 # What is lost with the machine may be lost here: nothing of it is kept.
 postgres_port=$(free_port)
 "${as_user[@]}" "$bin/postgres" -D "$folder/postgres" -p "$postgres_port" -h 127.0.0.1 -k "$folder" -c fsync=off \
@@ -54,7 +55,7 @@ for _ in $(seq 100); do
 done
 "$bin/pg_isready" -q -h 127.0.0.1 -p "$postgres_port" || { cat "$folder/postgres.log" >&2; exit 1; }
 
-export COLLOQUY_TEST_DATABASE_URL="postgres://colloquy@127.0.0.1:$postgres_port/postgres"
+export COLLOQUY_TEST_DATABASE_URL="postgres://colloquy:colloquy@127.0.0.1:$postgres_port/postgres"
 export COLLOQUY_TEST_REDIS_URL="redis://127.0.0.1:$redis_port/"
 if [ $# -gt 0 ]; then
 	"$@"

@@ -1,21 +1,16 @@
 //! The database that the settings name.
 
-use std::path::PathBuf;
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
 use anyhow::Context as _;
 
 use crate::{
     config::{SettingError, Settings},
-    store::{Refused, Store},
+    store::{Database, Refused, Store},
 };
-
-/// Which database the settings name.
-enum Database<'a> {
-    /// SQLite, in this file.
-    Sqlite(PathBuf),
-    /// PostgreSQL, at this address.
-    Postgres(&'a str),
-}
 
 /// Opens the database and brings its schema up to date.
 ///
@@ -23,28 +18,44 @@ enum Database<'a> {
 /// [`SettingError`] when the address is none or leads to no database for this program, others when the database does not
 /// answer.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Store> {
-    let opened = match named(settings)? {
-        Database::Sqlite(file) => {
-            Store::open_sqlite(&file).await.with_context(|| format!("cannot open the database {}", file.display()))
-        }
-        Database::Postgres(url) => Store::open_postgres(url, settings.database_connections)
-            .await
-            .context("cannot open the database that database_url names"),
-    };
-    opened.map_err(|error| match error.downcast_ref::<Refused>() {
-        Some(refused) => SettingError::new("database_url", &refused.to_string()).into(),
-        None => error,
-    })
+    named(settings)?.open(settings.database_connections).await.map_err(|error| to_setting(error))
 }
 
-fn named(settings: &Settings) -> Result<Database<'_>, SettingError> {
-    let Some(url) = &settings.database_url else {
-        return Ok(Database::Sqlite(settings.data_dir.join("colloquy.db")));
-    };
-    let url = url.reveal();
-    match url.split_once(':') {
-        Some(("sqlite", path)) => Ok(Database::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))),
-        Some(("postgres" | "postgresql", _)) => Ok(Database::Postgres(url)),
-        _ => Err(SettingError::new("database_url", "must begin with postgres:, postgresql: or sqlite:")),
+/// Which database the settings name: that of `database_url`, or one in the data folder.
+///
+/// # Errors
+/// When the address is none.
+pub fn named(settings: &Settings) -> Result<Database, SettingError> {
+    match &settings.database_url {
+        None => Ok(Database::Sqlite(settings.data_dir.join("colloquy.db"))),
+        Some(url) => Database::at(url.reveal()).ok_or_else(|| {
+            SettingError::new("database_url", "must be postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH")
+        }),
     }
+}
+
+/// Names the setting when a database refuses the program.
+pub fn to_setting(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Refused>() {
+        Some(refused) => SettingError::new("database_url", &refused.to_string()).into(),
+        None => error,
+    }
+}
+
+/// Takes the data folder for this process when the database is in it: whoever had it before is dead then, and its runs are
+/// nobody's.
+///
+/// # Errors
+/// When another process has it, or it cannot be made.
+pub fn lock(settings: &Settings) -> anyhow::Result<Option<File>> {
+    settings.database_url.is_none().then(|| lock_folder(&settings.data_dir)).transpose()
+}
+
+fn lock_folder(folder: &Path) -> anyhow::Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    file.try_lock().with_context(|| format!("another process uses the data folder {}", folder.display()))?;
+    Ok(file)
 }

@@ -1,15 +1,10 @@
 //! The composition root: builds a core from its settings and serves it on listeners that are handed in.
 
-mod database;
+pub mod database;
 mod providers;
 
-use std::{
-    fs::{self, File},
-    path::Path,
-    time::Duration,
-};
+use std::{fs::File, time::Duration};
 
-use anyhow::Context as _;
 use tokio::{net::TcpListener, time::MissedTickBehavior};
 use tonic::{
     service::Routes,
@@ -99,8 +94,7 @@ impl App {
     pub async fn build(settings: &Settings, bridge_key: &str, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let clock = Clock::shifted(settings.clock_ahead_micros);
         let models = Models::new(providers::settings(settings))?;
-        let is_own = settings.database_url.is_none();
-        let lock = is_own.then(|| lock_folder(&settings.data_dir)).transpose()?;
+        let lock = database::lock(settings)?;
         let store = database::open(settings).await?;
 
         let hub = Hub::default();
@@ -173,7 +167,7 @@ impl App {
         if let Some(admin) = first_admin(settings)? {
             accounts.ensure_admin(admin).await?;
         }
-        if is_own {
+        if lock.is_some() {
             // The database is in the folder, and the folder this process's alone: whoever held a lease before is dead.
             store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
         }
@@ -256,15 +250,6 @@ fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>> {
         })),
         _ => Err(SettingError::new("admin_username", "goes together with admin_email and admin_password").into()),
     }
-}
-
-fn lock_folder(folder: &Path) -> anyhow::Result<File> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    let path = folder.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-    file.try_lock().with_context(|| format!("another process uses the data folder {}", folder.display()))?;
-    Ok(file)
 }
 
 fn reflection() -> anyhow::Result<(

@@ -3,6 +3,7 @@
 mod chunk;
 mod context;
 mod conversation;
+mod database;
 mod fault;
 mod history;
 mod key;
@@ -13,6 +14,7 @@ mod opening;
 mod page;
 mod path;
 mod postgres;
+mod row;
 mod run;
 mod schema;
 mod search;
@@ -144,8 +146,10 @@ macro_rules! transaction {
 use {read, snapshot, transaction, write};
 
 pub(crate) use chunk::Chunk;
+pub use database::Database;
 pub use migration::Refused;
 pub(crate) use opening::Opening;
+pub use row::Row;
 pub(crate) use run::Outcome;
 pub(crate) use session::Rotation;
 pub(crate) use turn::{NewReply, NewTurn, Place, Turn};

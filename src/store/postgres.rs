@@ -17,7 +17,7 @@ use super::{
 };
 use crate::error::Result;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// A connection's settings: no statement, no wait for a lock and no forgotten transaction lasts for ever.
 const SETUP: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
                      SET idle_in_transaction_session_timeout = '30s'; SET client_min_messages = 'warning'";
@@ -36,14 +36,19 @@ impl Store {
     /// [`Refused`] when the server answers and will not have this program, others when it does not answer.
     pub async fn open_postgres(url: &str, connections: u32) -> anyhow::Result<Self> {
         // A pool keeps trying and does not say why in vain: the first connection is made without one.
-        let connection = tokio::time::timeout(CONNECTION_TIMEOUT, AsyncPgConnection::establish(url)).await;
-        let mut connection = connection.context("the server does not answer")?.map_err(refused)?;
+        let mut connection = connect(url).await?;
         connection.batch_execute(LOCK).await?;
         let mut harness = AsyncMigrationHarness::new(connection);
         // The lock goes with the connection.
         migrate(&mut harness, MIGRATIONS)?;
         Ok(Self { pools: Pools::Postgres(pool(url, connections).await?) })
     }
+}
+
+/// Connects outside the pool.
+pub(super) async fn connect(url: &str) -> anyhow::Result<AsyncPgConnection> {
+    let connection = tokio::time::timeout(CONNECTION_TIMEOUT, AsyncPgConnection::establish(url)).await;
+    connection.context("the server does not answer")?.map_err(refused)
 }
 
 fn refused(error: ConnectionError) -> anyhow::Error {

@@ -4,7 +4,8 @@ use std::{error::Error as StdError, path::Path};
 
 use anyhow::Context as _;
 use diesel::{
-    ConnectionError, QueryableByName, SqliteConnection, connection::AnsiTransactionManager, sql_types::BigInt,
+    ConnectionError, ConnectionResult, QueryableByName, SqliteConnection, connection::AnsiTransactionManager,
+    sql_types::BigInt,
 };
 use diesel_async::{
     AsyncConnection, AsyncMigrationHarness, RunQueryDsl as _, SimpleAsyncConnection as _, TransactionManager as _,
@@ -18,7 +19,7 @@ use tokio::task::block_in_place;
 use super::{CONNECTION_TIMEOUT, Pools, Store, migration::migrate};
 use crate::error::{Error, Result};
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// Connections that read; SQLite's readers wait for nobody.
 const READERS: u32 = 4;
 /// A connection's settings. What SQLite would do by itself every thousand pages, within the commit that wrote the last of
@@ -124,14 +125,21 @@ async fn pool(file: &Path, size: u32) -> anyhow::Result<Pool<Sqlite>> {
     let mut config = ManagerConfig::<Sqlite>::default();
     config.custom_setup = Box::new(|url| {
         let url = url.to_owned();
-        Box::pin(async move {
-            let mut connection = Sqlite::establish(&url).await?;
-            connection.batch_execute(SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-            Ok(connection)
-        })
+        Box::pin(async move { establish(&url).await })
     });
     let manager = AsyncDieselConnectionManager::<Sqlite>::new_with_config(file, config);
     // A file does not go away as a server does: no question before each use.
     let builder = Pool::builder().max_size(size).connection_timeout(CONNECTION_TIMEOUT).test_on_check_out(false);
     Ok(builder.build(manager).await?)
+}
+
+/// Connects outside the pools.
+pub(super) async fn connect(file: &Path) -> anyhow::Result<Sqlite> {
+    Ok(establish(file.to_str().context("the path of the database is not UTF-8")?).await?)
+}
+
+async fn establish(file: &str) -> ConnectionResult<Sqlite> {
+    let mut connection = Sqlite::establish(file).await?;
+    connection.batch_execute(SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
 }

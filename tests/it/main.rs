@@ -12,6 +12,7 @@ mod accounts;
 mod answers;
 mod contract;
 mod conversations;
+mod database;
 mod durable;
 mod grpcweb;
 #[cfg(test)]

@@ -83,6 +83,19 @@ impl Data {
         [folder].into_iter().chain(database.map(|url| ("database_url", url))).collect()
     }
 
+    /// Whether the database is PostgreSQL's.
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.postgres_url().is_some()
+    }
+
+    /// Where the database is, when it is PostgreSQL's.
+    pub(crate) fn postgres_url(&self) -> Option<String> {
+        match &*self.database {
+            Database::Sqlite { .. } => None,
+            Database::Postgres { server, name } => Some(address(server, name)),
+        }
+    }
+
     /// Does to the database what no RPC does, in PostgreSQL's words: ids are written as texts, and `'epoch'` is 1970.
     pub(crate) fn sql(&self, statements: &str) {
         match &*self.database {

@@ -18,6 +18,8 @@ pub(crate) struct Process {
 pub(crate) struct Exit {
     /// Its exit code.
     pub(crate) code: Option<i32>,
+    /// What it printed.
+    pub(crate) stdout: String,
     /// What it logged.
     pub(crate) stderr: String,
 }
@@ -37,9 +39,16 @@ impl Process {
 
     /// Starts a node that is to end by itself, and waits until it has.
     pub(crate) async fn refused(data: &Data, settings: &[(&str, &str)], flags: &[&str]) -> Exit {
-        let output = command(data, settings).args(flags).stderr(Stdio::piped()).output();
-        let output = soon("the end of the process", output).await.unwrap();
-        Exit { code: output.status.code(), stderr: String::from_utf8(output.stderr).unwrap() }
+        exit(command(data, settings).args(flags)).await
+    }
+
+    /// Runs a command that is about this data, to its end.
+    pub(crate) async fn run(data: &Data, words: &[&str]) -> Exit {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_colloquy"));
+        for (name, value) in data.settings() {
+            command.arg("--set").arg(format!("{name}={value}"));
+        }
+        exit(command.args(words).stdin(Stdio::null()).kill_on_drop(true)).await
     }
 
     /// The node that it is.
@@ -63,6 +72,13 @@ impl Process {
     pub(crate) async fn ended(mut self) -> Option<i32> {
         soon("the end of the process", self.child.wait()).await.unwrap().code()
     }
+}
+
+async fn exit(command: &mut Command) -> Exit {
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = soon("the end of the process", output).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Exit { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 fn command(data: &Data, settings: &[(&str, &str)]) -> Command {
