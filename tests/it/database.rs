@@ -28,8 +28,8 @@ async fn an_operator_makes_describes_asks_and_drops_a_database() {
         assert!(tables.lines().any(|line| line == format!("{table}\t0")), "{table}: {tables}");
     }
     db(&data, &["migrate"]).await;
-    let answer = db(&data, &["sql", "SELECT 1 + 1 AS two, CAST(NULL AS text) AS nothing, 'x' AS letter"]).await;
-    assert_eq!(answer, "two\tnothing\tletter\n2\tNULL\tx\n");
+    let answer = db(&data, &["sql", "SELECT 1 + 1 AS two, CAST(NULL AS text) AS empty, 'x' AS letter"]).await;
+    assert_eq!(answer, "two\tempty\tletter\n2\tNULL\tx\n");
 
     let process = Process::start(&data, &[]).await;
     let alice = process.server().register("alice").await;
