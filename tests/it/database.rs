@@ -55,6 +55,17 @@ async fn an_operator_makes_describes_asks_and_drops_a_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_migration_can_be_undone_and_made_again() {
+    let data = Data::fresh().await;
+    db(&data, &["migrate"]).await;
+    let tables = data.rows();
+    data.undo_migrations().await;
+    assert_eq!(data.rows().into_keys().collect::<Vec<_>>(), ["__diesel_schema_migrations"]);
+    db(&data, &["migrate"]).await;
+    assert_eq!(data.rows(), tables);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_a_later_program_is_refused() {
     let data = Data::fresh().await;
     db(&data, &["migrate"]).await;

@@ -12,7 +12,8 @@ use diesel::{
     connection::SimpleConnection as _,
     sql_types::{BigInt, Text},
 };
-use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::{AsyncConnection as _, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_migrations::{FileBasedMigrations, MigrationHarness as _};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -132,6 +133,24 @@ impl Data {
         };
         let count = |Named { name }| (name.clone(), self.number(&format!("(SELECT count(*) FROM \"{name}\")")));
         tables.into_iter().map(count).collect()
+    }
+
+    /// Undoes every migration.
+    pub(crate) async fn undo_migrations(&self) {
+        let migrations = |name| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(name);
+            FileBasedMigrations::from_path(folder).unwrap()
+        };
+        match &*self.database {
+            Database::Sqlite { file, .. } => {
+                sqlite(file).revert_all_migrations(migrations("sqlite")).map(drop).unwrap()
+            }
+            Database::Postgres { server, name } => {
+                let connection = AsyncPgConnection::establish(&address(server, name)).await.unwrap();
+                let mut harness = AsyncMigrationHarness::new(connection);
+                harness.revert_all_migrations(migrations("postgres")).map(drop).unwrap();
+            }
+        }
     }
 
     /// Fails when the index of a search does not fit what is stored; PostgreSQL's cannot differ.
