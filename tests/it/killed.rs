@@ -184,14 +184,14 @@ async fn a_wrong_start_names_what_is_wrong() {
         assert_eq!(code, Some(78), "{line}");
         assert!(line.contains(setting) || line.contains(&name), "{line}");
     }
-    let exit = Process::refused(&data, &[], &["--no-such-flag"]).await;
+    let exit = Process::refused("serve", &data, &[], &["--no-such-flag"]).await;
     assert_eq!(exit.code, Some(64), "{exit:?}");
     assert!(exit.stderr.contains("--no-such-flag"), "{exit:?}");
 }
 
 /// How a node that cannot start ends: its exit code and the one error that it logs.
 async fn refused(data: &TempDir, settings: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
-    let exit = Process::refused(data, settings, flags).await;
+    let exit = Process::refused("serve", data, settings, flags).await;
     let errors: Vec<&str> = exit.stderr.lines().filter(|line| line.contains("ERROR")).collect();
     match errors[..] {
         [line] => (exit.code, line.to_owned()),

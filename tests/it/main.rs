@@ -21,6 +21,7 @@ mod killed;
 mod mocks;
 mod openapi;
 mod providers;
+mod reasons;
 mod rooms;
 mod sending;
 mod sessions;

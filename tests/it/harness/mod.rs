@@ -12,7 +12,7 @@ mod viewer;
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use colloquy::{
-    cli::serve,
+    cli::serve::{self, Addresses},
     config::{SettingError, Settings},
     lifecycle::Lifecycle,
 };
@@ -36,6 +36,8 @@ pub(crate) use self::{
 const BRIDGE_KEY: &str = "the key of the tests' own bridge";
 /// Where a node's configuration file is, in its data folder.
 const CONFIG_FILE: &str = "colloquy.toml";
+/// Bytes that a stream holds at most for a caller that does not read; as small as the bridge's.
+const STREAM_WINDOW: u32 = 64 << 10;
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,9 +56,9 @@ struct Node {
     /// Keeps the node's data; those beside it keep it too.
     folders: Vec<Arc<TempDir>>,
     lifecycle: Lifecycle,
-    grpc: Channel,
-    grpc_address: SocketAddr,
-    http: SocketAddr,
+    addresses: Addresses,
+    /// Where gRPC is served.
+    channel: Option<Channel>,
     /// One for all: making a client reads the machine's certificates.
     client: reqwest::Client,
 }
@@ -86,17 +88,14 @@ impl Server {
         Self::open(vec![folder], settings).await
     }
 
-    /// A node of another process.
-    fn elsewhere(grpc: SocketAddr, http: SocketAddr) -> Self {
-        let (folders, lifecycle) = Default::default();
-        Self(Arc::new(Node {
-            folders,
-            lifecycle,
-            grpc: channel(grpc),
-            grpc_address: grpc,
-            http,
-            client: reqwest::Client::new(),
-        }))
+    /// A node of another process, or the part of one that is served there.
+    fn elsewhere(addresses: Addresses) -> Self {
+        Self::at(addresses, Vec::new(), Lifecycle::default())
+    }
+
+    fn at(addresses: Addresses, folders: Vec<Arc<TempDir>>, lifecycle: Lifecycle) -> Self {
+        let (channel, client) = (addresses.grpc.map(channel), reqwest::Client::new());
+        Self(Arc::new(Node { folders, lifecycle, addresses, channel, client }))
     }
 
     /// Another node on the same database.
@@ -122,10 +121,11 @@ impl Server {
     async fn open(folders: Vec<Arc<TempDir>>, settings: &[(&str, &str)]) -> Self {
         let settings = Self::settings(&folders[0], settings).unwrap();
         let lifecycle = Lifecycle::default();
-        let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
-        let (grpc_address, http) = (addresses.grpc.unwrap(), addresses.http.unwrap());
-        let (grpc, client) = (channel(grpc_address), reqwest::Client::new());
-        Self(Arc::new(Node { folders, lifecycle, grpc, grpc_address, http, client }))
+        // On a task of its own: making the schema blocks its thread in a way that swallows what wakes the test's own task.
+        let node = lifecycle.clone();
+        let started = tokio::spawn(async move { serve::start(&settings, None, &node).await });
+        let addresses = started.await.unwrap().unwrap();
+        Self::at(addresses, folders, lifecycle)
     }
 
     fn settings(folder: &TempDir, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
@@ -144,17 +144,17 @@ impl Server {
 
     /// Where HTTP and WebSockets answer.
     pub(crate) fn http(&self) -> SocketAddr {
-        self.0.http
+        self.0.addresses.http.expect("HTTP is served here")
     }
 
     /// Where gRPC answers.
     pub(crate) fn grpc(&self) -> Channel {
-        self.0.grpc.clone()
+        self.0.channel.clone().expect("gRPC is served here")
     }
 
     /// Where gRPC answers, as an address.
     pub(crate) fn grpc_address(&self) -> SocketAddr {
-        self.0.grpc_address
+        self.0.addresses.grpc.expect("gRPC is served here")
     }
 
     /// What speaks HTTP.
@@ -196,7 +196,8 @@ impl Server {
         tables.into_iter().map(count).collect()
     }
 
-    fn database_file(&self) -> PathBuf {
+    /// Where the database is.
+    pub(crate) fn database_file(&self) -> PathBuf {
         self.0.folders.last().unwrap().path().join("colloquy.db")
     }
 
@@ -208,7 +209,8 @@ impl Server {
 }
 
 fn channel(grpc: SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{grpc}")).unwrap().tcp_nodelay(true).connect_lazy()
+    let endpoint = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
+    endpoint.tcp_nodelay(true).initial_stream_window_size(STREAM_WINDOW).connect_lazy()
 }
 
 impl Drop for Node {

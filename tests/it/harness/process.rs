@@ -1,18 +1,20 @@
 //! The program itself, as an operator runs it.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
+use colloquy::cli::serve::Addresses;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::{BRIDGE_KEY, Server, soon};
 
-/// A running `colloquy serve`, killed when it is dropped.
+/// A running `colloquy`, killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
     server: Server,
@@ -30,19 +32,32 @@ pub(crate) struct Exit {
 impl Process {
     /// Starts a node on this data folder and waits until it answers.
     pub(crate) async fn start(data: &TempDir, settings: &[(&str, &str)]) -> Self {
-        let ready = data.path().join("ready.json");
-        let _ = std::fs::remove_file(&ready);
-        let mut command = command(data.path(), settings);
-        command.arg("--ready-file").arg(&ready).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let addresses = soon("the ready file", addresses(&mut child, ready)).await;
-        let address = |name: &str| addresses[name].as_str().unwrap().parse().unwrap();
-        Self { child, server: Server::elsewhere(address("grpc"), address("http")) }
+        let (child, addresses) = spawn(command("serve", data.path(), settings), data).await;
+        Self { child, server: Server::elsewhere(addresses) }
     }
 
-    /// Starts a node that is to end by itself, and waits until it has.
-    pub(crate) async fn refused(data: &TempDir, settings: &[(&str, &str)], flags: &[&str]) -> Exit {
-        let output = command(data.path(), settings).args(flags).stderr(Stdio::piped()).output();
+    /// Starts a core on this data folder and waits until it answers.
+    pub(crate) async fn core(data: &TempDir, settings: &[(&str, &str)]) -> Self {
+        let (child, addresses) = spawn(command("core", data.path(), settings), data).await;
+        assert_eq!(addresses.http, None, "a core serves gRPC alone");
+        Self { child, server: Server::elsewhere(addresses) }
+    }
+
+    /// Starts a bridge in front of these cores, whether they answer or not, and waits until it does itself. Its server
+    /// answers gRPC at the first core.
+    pub(crate) async fn bridge(cores: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let urls: Vec<_> = cores.iter().map(|core| format!("http://{core}")).collect();
+        let mut command = command("bridge", folder.path(), settings);
+        command.arg("--core").arg(urls.join(","));
+        let (child, addresses) = spawn(command, &folder).await;
+        assert_eq!(addresses.grpc, None, "a bridge serves HTTP alone");
+        Self { child, server: Server::elsewhere(Addresses { grpc: cores.first().copied(), ..addresses }) }
+    }
+
+    /// Starts a command that is to end by itself, and waits until it has.
+    pub(crate) async fn refused(name: &str, data: &TempDir, settings: &[(&str, &str)], flags: &[&str]) -> Exit {
+        let output = command(name, data.path(), settings).args(flags).stderr(Stdio::piped()).output();
         let output = soon("the end of the process", output).await.unwrap();
         Exit { code: output.status.code(), stderr: String::from_utf8(output.stderr).unwrap() }
     }
@@ -70,18 +85,30 @@ impl Process {
     }
 }
 
-fn command(data: &Path, settings: &[(&str, &str)]) -> Command {
+fn command(name: &str, data: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_colloquy"));
-    command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(data);
-    for (name, value) in [("bridge_key", BRIDGE_KEY), ("log_format", "pretty")].iter().chain(settings) {
+    command.arg(name).arg("--data-dir").arg(data);
+    let own = [("grpc_addr", "127.0.0.1:0"), ("http_addr", "127.0.0.1:0"), ("log_format", "pretty")];
+    for (name, value) in own.iter().chain(settings) {
         command.arg("--set").arg(format!("{name}={value}"));
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command.env("COLLOQUY_BRIDGE_KEY", BRIDGE_KEY);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     command
 }
 
+/// Starts a command and waits until it says where it answers.
+async fn spawn(mut command: Command, folder: &TempDir) -> (Child, Addresses) {
+    let ready = folder.path().join("ready.json");
+    let _ = std::fs::remove_file(&ready);
+    let mut child = command.arg("--ready-file").arg(&ready).spawn().unwrap();
+    let said = soon("the ready file", said(&mut child, ready)).await;
+    let address = |name: &str| said[name].as_str().map(|address| address.parse().unwrap());
+    (child, Addresses { grpc: address("grpc"), http: address("http") })
+}
+
 /// What the ready file says, once it is there.
-async fn addresses(child: &mut Child, ready: PathBuf) -> Value {
+async fn said(child: &mut Child, ready: PathBuf) -> Value {
     loop {
         if let Ok(text) = std::fs::read(&ready) {
             return serde_json::from_slice(&text).unwrap();
