@@ -20,6 +20,7 @@ mod input;
 mod killed;
 mod mocks;
 mod openapi;
+mod processes;
 mod providers;
 mod reasons;
 mod rooms;
