@@ -4,7 +4,13 @@ use colloquy::proto::SendMessageRequest;
 use prost::Message as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::{
+    Message as Frame,
+    protocol::frame::{
+        Frame as RawFrame,
+        coding::{Data, OpCode},
+    },
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -252,6 +258,19 @@ async fn bad_shapes_are_refused_and_change_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_frames_are_refused_and_the_socket_stays() {
     refused(&Server::start().await, frames).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_not_utf8_closes_its_socket_and_no_other() {
+    let alice = Server::start().await.register("alice").await;
+    let (mut broken, mut other) = (alice.socket().await, alice.socket().await);
+    let text = RawFrame::message(&b"{\"type\":\"ping\",\"id\":\"\xff\"}"[..], OpCode::Data(Data::Text), true);
+    broken.send_raw(Frame::Frame(text)).await;
+    assert_eq!(broken.close_code().await, 1007);
+    for socket in [&mut other, &mut alice.socket().await] {
+        socket.ask("after", "ping", json!({})).await;
+        assert_eq!(socket.answer_to("after").await["type"], "pong");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

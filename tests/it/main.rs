@@ -18,6 +18,7 @@ mod grpcweb;
 mod harness;
 mod input;
 mod killed;
+mod metrics;
 mod mocks;
 mod openapi;
 mod processes;
