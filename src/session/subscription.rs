@@ -113,7 +113,7 @@ impl Connection {
             };
             // Of a run that has ended in between, the end waits in the mailbox.
             let content = if message.status.is_running() { text } else { message.content.clone() };
-            self.shown.insert(id, content.len() as u64);
+            self.shown.set(id, content.len() as u64);
             for happening in [Happening::start_of(&message), Happening::Snapshot { content }] {
                 outgoing.push(Outgoing::Draft(Draft { conversation_id, message_id: Some(id), happening }));
             }

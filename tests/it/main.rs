@@ -13,6 +13,7 @@ mod answers;
 mod contract;
 mod conversations;
 mod durable;
+mod following;
 mod grpcweb;
 #[cfg(test)]
 mod harness;
