@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
 use super::{
-    command::{Answer, Command, Outgoing, Wanted},
+    command::{Answer, Command, Outgoing},
     mailbox::Letter,
     seat::Seat,
     sessions::Sessions,
@@ -62,7 +62,7 @@ pub fn connect(
         yield Ok(Outgoing::Answer(None, connection.established(named)));
         if let Some(conversation) = named {
             // Boxed, here and below: what it takes to serve a frame is not held while waiting for one.
-            for outgoing in Box::pin(connection.subscribe(None, vec![Wanted::conversation(conversation)])).await {
+            for outgoing in Box::pin(connection.join(None, conversation)).await {
                 yield Ok(outgoing);
             }
         }
@@ -127,6 +127,7 @@ impl Connection {
             Ok(Command::Ping { ping_id }) => Ok(Answer::Pong { ping_id }),
             Ok(Command::Heartbeat { client_timestamp }) => Ok(Answer::HeartbeatAck { client_timestamp }),
             Ok(Command::Subscribe(wanted)) => return self.subscribe(reply_to, wanted).await,
+            Ok(Command::Join(conversation_id)) => return self.join(reply_to, conversation_id).await,
             Ok(Command::Unsubscribe(wanted)) => Ok(self.unsubscribe(&wanted)),
             Ok(Command::Send { conversation_id, sending }) => {
                 return self.send(reply_to, conversation_id, sending).await;
@@ -185,7 +186,7 @@ impl Connection {
         if self.seat.has_joined(&Topic::Conversation(id)) {
             return Vec::new();
         }
-        self.subscribe(None, vec![Wanted::conversation(id)]).await
+        self.join(None, id).await
     }
 
     /// The conversation that is joined, when it is one.

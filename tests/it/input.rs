@@ -74,6 +74,9 @@ impl Case {
     }
 }
 
+/// The id of no conversation.
+const NOBODYS: &str = "0198c0de-0000-7000-8000-000000000000";
+
 /// A conversation of the caller's, one of somebody else's.
 struct Ids {
     own: String,
@@ -91,7 +94,6 @@ fn messages(ids: &Ids) -> Vec<Case> {
         case.grpc("ChatService/SendMessage", &frame).frame("message", frame)
     };
     let invalid = |what: &str, field: &str, data: Value| message(what, "INVALID_MESSAGE", field, own, data);
-    let nobody = "0198c0de-0000-7000-8000-000000000000";
     vec![
         invalid("no content", "content", json!({})),
         invalid("empty content", "content", json!({ "content": "" })),
@@ -112,7 +114,7 @@ fn messages(ids: &Ids) -> Vec<Case> {
         ),
         invalid("an unknown model", "model", json!({ "content": "x", "model": "oracle" })),
         message("somebody else's conversation", "NOT_FOUND", "", foreign, json!({ "content": "x" })),
-        message("nobody's conversation", "NOT_FOUND", "", nobody, json!({ "content": "x" })),
+        message("nobody's conversation", "NOT_FOUND", "", NOBODYS, json!({ "content": "x" })),
         message("bad content for somebody else", "NOT_FOUND", "", foreign, json!({ "content": "" })),
         message("a malformed id", "INVALID_MESSAGE", "conversation_id", "mine", json!({ "content": "x" })),
     ]
@@ -173,8 +175,13 @@ fn frames(ids: &Ids) -> Vec<Case> {
         Case::invalid("no limit", "limit").frame("history", json!({ "conversation_id": id, "limit": 0 })),
         Case::invalid("too many topics", "topics").frame("subscribe", json!({ "events": vec!["a"; 101] })),
         Case::new("a run that is not there", "NOT_FOUND", "").frame("stop", json!({ "message_id": id })),
-        Case::invalid("somebody else's room", &format!("conversation:{}", ids.foreign))
-            .frame("join_session", json!({ "session_id": ids.foreign })),
+        Case::new("somebody else's room", "NOT_FOUND", "").frame("join_session", json!({ "session_id": ids.foreign })),
+        Case::new("nobody's room", "NOT_FOUND", "").frame("join_session", json!({ "session_id": NOBODYS })),
+        Case::invalid("a room by no id", "session_id").frame("join_session", json!({ "session_id": "mine" })),
+        Case::invalid("somebody else's topic", &format!("conversation:{}", ids.foreign)).frame(
+            "subscribe",
+            json!({ "topics": [{ "topic": format!("conversation:{}", ids.foreign) }] }),
+        ),
     ]
 }
 
