@@ -8,7 +8,7 @@ MOCKS := tests/it/node_modules/.package-lock.json
 MODEL := .venv/ready
 DENY := .tools/bin/cargo-deny
 
-.PHONY: help run model test services lint fmt bench clean
+.PHONY: help run model test services lint baseline fmt bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -37,7 +37,11 @@ lint: $(TOOLS) $(DENY) ## Checks format, lints, docs, the contract and the depen
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	tools/node_modules/.bin/buf lint
 	tools/node_modules/.bin/buf format --diff --exit-code proto
+	tools/node_modules/.bin/buf breaking --against proto/baseline.binpb
 	$(DENY) --locked check bans licenses sources
+
+baseline: $(TOOLS) ## Accepts the contract as it is, as what later changes must not break
+	tools/node_modules/.bin/buf build --exclude-source-info -o proto/baseline.binpb
 
 fmt: $(TOOLS) ## Formats code and contract
 	$(CARGO) fmt --all

@@ -1,6 +1,41 @@
 //! Splicing: an answer's text is taken from the log up to a byte, then from live pieces; none is shown twice.
 
-use crate::model::event::Happening;
+use std::{collections::HashMap, sync::Arc};
+
+use super::command::Outgoing;
+use crate::model::{
+    event::{Draft, Event, Happening},
+    ids::MessageId,
+};
+
+/// Of the answers that a viewer was shown in part from the log: how many bytes it has.
+#[derive(Debug, Default)]
+pub(super) struct Shown(HashMap<MessageId, u64>);
+
+impl Shown {
+    /// The viewer was shown the first `bytes` of an answer.
+    pub(super) fn set(&mut self, id: MessageId, bytes: u64) {
+        self.0.insert(id, bytes);
+    }
+
+    /// What a published event adds to what the viewer was shown.
+    pub(super) fn pass(&mut self, event: Arc<Event>) -> Option<Outgoing> {
+        let shown = event.draft.message_id.and_then(|id| self.0.get_mut(&id).map(|shown| (id, shown)));
+        let Some((id, shown)) = shown else { return Some(Outgoing::Event(event)) };
+        match &event.draft.happening {
+            Happening::Token { content, index } => match splice(shown, content, *index) {
+                Rest::Nothing => None,
+                Rest::Whole | Rest::Gap => Some(Outgoing::Event(event)),
+                Rest::Part(happening) => Some(Outgoing::Draft(Draft { happening, ..event.draft.clone() })),
+            },
+            Happening::End { .. } | Happening::Failed { .. } => {
+                self.0.remove(&id);
+                Some(Outgoing::Event(event))
+            }
+            _ => Some(Outgoing::Event(event)),
+        }
+    }
+}
 
 /// What remains of a live piece for a viewer who has the first `shown` bytes of the answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +73,7 @@ pub(super) fn splice(shown: &mut u64, content: &str, index: u64) -> Rest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{clock::Clock, ids::ConversationId, topic::Topic};
 
     #[test]
     fn a_piece_is_shown_once_however_it_overlaps() {
@@ -53,6 +89,31 @@ mod tests {
             let mut position = shown;
             assert_eq!(splice(&mut position, "hello", index), expected, "shown {shown}, index {index}");
             assert_eq!(position, after);
+        }
+    }
+
+    #[test]
+    fn a_viewer_gets_of_live_pieces_what_the_log_did_not_show() {
+        let (conversation_id, clock) = (ConversationId::generate(), Clock::default());
+        let [known, other] = [MessageId::generate(), MessageId::generate()];
+        let mut shown = Shown::default();
+        shown.set(known, 7);
+        for (message, content, index, expected) in [
+            (known, "hello", 0, None),
+            (known, " wide", 5, Some(("ide", 7))),
+            (known, " world", 10, Some((" world", 10))),
+            (known, " world", 10, None),
+            (other, "hello", 0, Some(("hello", 0))),
+        ] {
+            let happening = Happening::Token { content: content.to_owned(), index };
+            let draft = Draft { conversation_id, message_id: Some(message), happening };
+            let passed = shown.pass(Event::new(Topic::System, 1, clock.now(), draft)).map(|outgoing| match outgoing {
+                Outgoing::Event(event) => event.draft.happening.clone(),
+                Outgoing::Draft(draft) => draft.happening,
+                Outgoing::Answer(..) => panic!("nobody asked"),
+            });
+            let expected = expected.map(|(content, index)| Happening::Token { content: content.to_owned(), index });
+            assert_eq!(passed, expected, "{content:?} at {index}");
         }
     }
 

@@ -10,7 +10,8 @@ use crate::{
     model::{
         conversation::{MemberRole, Membership},
         event::{Draft, Happening},
-        topic::Topic,
+        ids::ConversationId,
+        topic::{Epoch, Topic},
     },
 };
 
@@ -52,15 +53,9 @@ impl Connection {
                 }
             };
             let Some(topic) = topic else { continue };
-            let opened = self.seat.join(&topic, since).await;
-            missed.extend(opened.missed.into_iter().map(Outgoing::Event));
-            if let Some(membership) = membership
-                && (since.is_none() || opened.gap.is_some())
-            {
-                missed.extend(self.answers_under_way(membership).await);
-            }
-            let gap = opened.gap.map(|gap| gap.as_str());
-            joined.push(Subscribed { topic, offset: opened.position.offset, epoch: opened.position.epoch, gap });
+            let (subscribed, outgoing) = self.enter(topic, since, membership).await;
+            joined.push(subscribed);
+            missed.extend(outgoing);
         }
         let mut outgoing = Vec::with_capacity(missed.len() + 2);
         if !joined.is_empty() || refused.is_empty() {
@@ -71,6 +66,37 @@ impl Connection {
         }
         outgoing.extend(missed);
         outgoing
+    }
+
+    /// Joins one conversation from now on, or says that there is none.
+    pub(super) async fn join(&mut self, reply_to: Option<String>, id: ConversationId) -> Vec<Outgoing> {
+        let topic = Topic::Conversation(id);
+        match self.may_see(Some(&topic)).await {
+            Ok(membership) => {
+                let (joined, missed) = self.enter(topic, None, membership).await;
+                let confirmed = Outgoing::Answer(reply_to, Answer::Subscribed(vec![joined]));
+                [confirmed].into_iter().chain(missed).collect()
+            }
+            Err(error) => vec![Outgoing::Answer(reply_to, Answer::Refused(error))],
+        }
+    }
+
+    /// Joins a topic that the viewer may see: what was missed of it, and answers under way where that is not all.
+    async fn enter(
+        &mut self,
+        topic: Topic,
+        since: Option<(Option<Epoch>, u64)>,
+        membership: Option<Membership>,
+    ) -> (Subscribed, Vec<Outgoing>) {
+        let opened = self.seat.join(&topic, since).await;
+        let mut missed: Vec<_> = opened.missed.into_iter().map(Outgoing::Event).collect();
+        if let Some(membership) = membership
+            && (since.is_none() || opened.gap.is_some())
+        {
+            missed.extend(self.answers_under_way(membership).await);
+        }
+        let gap = opened.gap.map(|gap| gap.as_str());
+        (Subscribed { topic, offset: opened.position.offset, epoch: opened.position.epoch, gap }, missed)
     }
 
     /// Leaves topics.
@@ -113,7 +139,7 @@ impl Connection {
             };
             // Of a run that has ended in between, the end waits in the mailbox.
             let content = if message.status.is_running() { text } else { message.content.clone() };
-            self.shown.insert(id, content.len() as u64);
+            self.shown.set(id, content.len() as u64);
             for happening in [Happening::start_of(&message), Happening::Snapshot { content }] {
                 outgoing.push(Outgoing::Draft(Draft { conversation_id, message_id: Some(id), happening }));
             }

@@ -11,7 +11,7 @@ async fn db(data: &Data, words: &[&str]) -> String {
 
 /// The one line that a node logs which does not start, and its exit code.
 async fn refusal(data: &Data, settings: &[(&str, &str)]) -> (Option<i32>, String) {
-    let exit = Process::refused(data, settings, &[]).await;
+    let exit = Process::refused("serve", data, settings, &[]).await;
     let errors: Vec<&str> = exit.stderr.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), 1, "{exit:?}");
     (exit.code, errors[0].to_owned())

@@ -130,20 +130,15 @@ async fn asked_to_end_it_lets_answers_finish_and_sends_sockets_elsewhere() {
     let reconnect = socket.until("reconnect").await;
     assert_eq!(reconnect["data"]["reason"], "shutdown");
     assert!((0..=5000).contains(&reconnect["data"]["after_ms"].as_i64().unwrap()), "{reconnect}");
-    assert_eq!(answer.viewer.until_last().await.kind, "end");
-    assert_eq!(answer.viewer.text, text);
+    for viewer in [&mut answer.viewer, &mut elsewhere] {
+        assert_eq!(viewer.until_last().await.kind, "end");
+        assert_eq!(viewer.text, text);
+    }
     assert_eq!(process.ended().await, Some(0));
 
-    // Event streams are sent away like sockets: browsers come back by themselves.
-    while elsewhere.next().await.is_some_and(|event| !event.is_last()) {}
     let process = Process::start(&data, &[]).await;
-    let alice = alice.at(process.server());
-    let message = alice.message(&answer.conversation, &answer.id).await;
+    let message = alice.at(process.server()).message(&answer.conversation, &answer.id).await;
     assert_eq!((&message["status"], message["content"].as_str()), (&"complete".into(), Some(&*text)));
-    let mut back = elsewhere.by(&alice);
-    back.attach(Transport::Sse).await;
-    assert_eq!(back.until_last().await.kind, "end");
-    assert_eq!(back.text, text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,15 +147,28 @@ async fn answers_that_outlast_the_grace_are_settled_before_it_ends() {
     let process = Process::start(&data, &[("echo_interval", "0.05"), ("shutdown_grace", "1")]).await;
     let alice = register(&process, "alice").await;
     let mut answer = ask(&alice, &words(1000), Transport::Grpc).await;
-    answer.viewer.until_bytes(STEP).await;
+    let mut elsewhere = Viewer::new(&alice, &answer.conversation, &answer.id);
+    elsewhere.attach(Transport::Sse).await;
+    for viewer in [&mut answer.viewer, &mut elsewhere] {
+        viewer.until_bytes(STEP).await;
+    }
     process.terminate().await;
+    let last = elsewhere.until_last().await;
+    assert_eq!((last.kind.as_str(), &last.data["code"]), ("error", &"UNAVAILABLE".into()));
+    assert_eq!((&last.data["retryable"], &last.data["message_id"]), (&true.into(), &answer.id.as_str().into()));
     while answer.viewer.next().await.is_some_and(|event| !event.is_last()) {}
     assert_eq!(process.ended().await, Some(0));
 
     let process = Process::start(&data, &[]).await;
-    let message = alice.at(process.server()).message(&answer.conversation, &answer.id).await;
+    let alice = alice.at(process.server());
+    let message = alice.message(&answer.conversation, &answer.id).await;
     assert_eq!(message["status"], "interrupted");
-    assert!(message["content"].as_str().unwrap().starts_with(&answer.viewer.text), "{message}");
+    let content = message["content"].as_str().unwrap();
+    assert!(content.starts_with(&answer.viewer.text), "{message}");
+    let mut back = elsewhere.by(&alice);
+    back.attach(Transport::Sse).await;
+    assert_eq!(back.until_last().await.data["code"], "INTERRUPTED");
+    assert_eq!(back.text, content);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,14 +192,14 @@ async fn a_wrong_start_names_what_is_wrong() {
         assert_eq!(code, Some(78), "{line}");
         assert!(line.contains(setting) || line.contains(&name), "{line}");
     }
-    let exit = Process::refused(&data, &[], &["--no-such-flag"]).await;
+    let exit = Process::refused("serve", &data, &[], &["--no-such-flag"]).await;
     assert_eq!(exit.code, Some(64), "{exit:?}");
     assert!(exit.stderr.contains("--no-such-flag"), "{exit:?}");
 }
 
 /// How a node that cannot start ends: its exit code and the one error that it logs.
 async fn refused(data: &Data, settings: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
-    let exit = Process::refused(data, settings, flags).await;
+    let exit = Process::refused("serve", data, settings, flags).await;
     let errors: Vec<&str> = exit.stderr.lines().filter(|line| line.contains("ERROR")).collect();
     match errors[..] {
         [line] => (exit.code, line.to_owned()),

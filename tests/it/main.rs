@@ -14,14 +14,18 @@ mod contract;
 mod conversations;
 mod database;
 mod durable;
+mod following;
 mod grpcweb;
 #[cfg(test)]
 mod harness;
 mod input;
 mod killed;
+mod metrics;
 mod mocks;
 mod openapi;
+mod processes;
 mod providers;
+mod reasons;
 mod rooms;
 mod sending;
 mod sessions;

@@ -159,7 +159,7 @@ async fn a_busy_conversation_may_refuse() {
     let messages = format!("{conversation}/messages");
     let (status, body) = act(&alice, Method::POST, &messages, json!({ "content": "two" })).await;
     let reason = &body["error"]["details"][0]["reason"];
-    assert_eq!((status, reason), (400, &"CONVERSATION_BUSY".into()), "{body}");
+    assert_eq!((status, reason), (409, &"CONVERSATION_BUSY".into()), "{body}");
     let (status, body) = act(&alice, Method::POST, &messages, json!({ "content": "note", "reply": false })).await;
     assert_eq!(status, 200, "what asks for no answer keeps nobody busy: {body}");
     assert_eq!(body.get("reply"), None);

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use colloquy::store::{self, Store};
 use diesel::{
     Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _,
@@ -82,6 +83,15 @@ impl Data {
             Database::Postgres { server, name } => Some(address(server, name)),
         };
         [folder].into_iter().chain(database.map(|url| ("database_url", url))).collect()
+    }
+
+    /// The database, as a node opens it.
+    pub(crate) async fn store(&self) -> Store {
+        let database = match &*self.database {
+            Database::Sqlite { file, .. } => store::Database::Sqlite(file.clone()),
+            Database::Postgres { server, name } => store::Database::at(&address(server, name)).unwrap(),
+        };
+        database.open(4).await.unwrap()
     }
 
     /// Whether the database is PostgreSQL's.

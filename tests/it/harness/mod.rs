@@ -13,7 +13,7 @@ mod viewer;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use colloquy::{
-    cli::serve,
+    cli::serve::{self, Addresses},
     config::{SettingError, Settings},
     lifecycle::Lifecycle,
 };
@@ -34,6 +34,8 @@ pub(crate) use self::{
 const BRIDGE_KEY: &str = "the key of the tests' own bridge";
 /// Where a node's configuration file is, in its data folder.
 const CONFIG_FILE: &str = "colloquy.toml";
+/// Bytes that a stream holds at most for a caller that does not read; as small as the bridge's.
+const STREAM_WINDOW: u32 = 64 << 10;
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -44,9 +46,9 @@ pub(crate) struct Server(Arc<Node>);
 struct Node {
     data: Data,
     lifecycle: Lifecycle,
-    grpc: Channel,
-    grpc_address: SocketAddr,
-    http: SocketAddr,
+    addresses: Addresses,
+    /// Where gRPC is served.
+    channel: Option<Channel>,
     /// One for all: making a client reads the machine's certificates.
     client: reqwest::Client,
 }
@@ -76,16 +78,14 @@ impl Server {
         Self::open(data, settings).await
     }
 
-    /// A node of another process.
-    fn elsewhere(data: Data, grpc: SocketAddr, http: SocketAddr) -> Self {
-        Self(Arc::new(Node {
-            data,
-            lifecycle: Lifecycle::default(),
-            grpc: channel(grpc),
-            grpc_address: grpc,
-            http,
-            client: reqwest::Client::new(),
-        }))
+    /// A node of another process, or the part of one that is served there.
+    fn elsewhere(data: Data, addresses: Addresses) -> Self {
+        Self::at(addresses, data, Lifecycle::default())
+    }
+
+    fn at(addresses: Addresses, data: Data, lifecycle: Lifecycle) -> Self {
+        let (channel, client) = (addresses.grpc.map(channel), reqwest::Client::new());
+        Self(Arc::new(Node { data, lifecycle, addresses, channel, client }))
     }
 
     /// Another node on the same database.
@@ -107,10 +107,11 @@ impl Server {
     async fn open(data: Data, settings: &[(&str, &str)]) -> Self {
         let settings = Self::settings(&data, settings).unwrap();
         let lifecycle = Lifecycle::default();
-        let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
-        let (grpc_address, http) = (addresses.grpc.unwrap(), addresses.http.unwrap());
-        let (grpc, client) = (channel(grpc_address), reqwest::Client::new());
-        Self(Arc::new(Node { data, lifecycle, grpc, grpc_address, http, client }))
+        // On a task of its own: making the schema blocks its thread in a way that swallows what wakes the test's own task.
+        let node = lifecycle.clone();
+        let started = tokio::spawn(async move { serve::start(&settings, None, &node).await });
+        let addresses = started.await.unwrap().unwrap();
+        Self::at(addresses, data, lifecycle)
     }
 
     fn settings(data: &Data, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
@@ -129,17 +130,17 @@ impl Server {
 
     /// Where HTTP and WebSockets answer.
     pub(crate) fn http(&self) -> SocketAddr {
-        self.0.http
+        self.0.addresses.http.expect("HTTP is served here")
     }
 
     /// Where gRPC answers.
     pub(crate) fn grpc(&self) -> Channel {
-        self.0.grpc.clone()
+        self.0.channel.clone().expect("gRPC is served here")
     }
 
     /// Where gRPC answers, as an address.
     pub(crate) fn grpc_address(&self) -> SocketAddr {
-        self.0.grpc_address
+        self.0.addresses.grpc.expect("gRPC is served here")
     }
 
     /// What speaks HTTP.
@@ -166,7 +167,8 @@ impl Server {
 }
 
 fn channel(grpc: SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{grpc}")).unwrap().tcp_nodelay(true).connect_lazy()
+    let endpoint = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
+    endpoint.tcp_nodelay(true).initial_stream_window_size(STREAM_WINDOW).connect_lazy()
 }
 
 impl Drop for Node {
