@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("session", &["service", "live", "model", "error", "lifecycle"]),
     ("grpc", &["service", "session", "llm", "model", "error", "proto", "lifecycle"]),
     ("app", &["service", "session", "grpc", "store", "live", "llm", "model", "error", "proto", "config", "lifecycle"]),
-    ("cli", &["app", "config", "lifecycle", "telemetry", "llm"]),
+    ("cli", &["app", "store", "config", "lifecycle", "telemetry", "llm"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
