@@ -13,6 +13,7 @@ mod run;
 mod schema;
 mod search;
 mod session;
+mod tool_call;
 mod turn;
 mod types;
 mod usage;
