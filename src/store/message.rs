@@ -3,7 +3,7 @@
 use diesel::{dsl::exists, prelude::*, select};
 use diesel_async::RunQueryDsl;
 
-use super::{Store, read, schema::messages, snapshot, tool_call::attach_tool_calls};
+use super::{Store, read, schema::messages, tool_call::attach_tool_calls};
 use crate::{
     error::Result,
     model::{
@@ -82,7 +82,7 @@ impl From<MessageRow> for Message {
 impl Store {
     /// A message of the conversation; the content of a run that lasts is what was settled, not what was logged.
     pub(crate) async fn message(&self, membership: &Membership, id: MessageId) -> Result<Option<Message>> {
-        snapshot!(self, |connection| {
+        Ok(read!(self, |connection| {
             let row: Option<MessageRow> = messages::table
                 .filter(messages::id.eq(id))
                 .filter(messages::conversation_id.eq(membership.conversation_id))
@@ -92,8 +92,8 @@ impl Store {
                 .optional()?;
             let mut found: Vec<Message> = row.into_iter().map(Into::into).collect();
             attach_tool_calls!(connection, found);
-            Ok(found.pop())
-        })
+            found.pop()
+        }))
     }
 
     /// The messages on the path that ends with `last`, newest first, until `enough` says that no more are wanted.
