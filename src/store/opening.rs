@@ -10,7 +10,7 @@ use super::{
     usage::hold_to_quota,
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     model::{
         clock::Timestamp,
         conversation::{MemberRole, OnBusy},
@@ -36,7 +36,7 @@ impl Store {
     /// Opens a conversation of the user's, or finds the one that the same message opened before.
     ///
     /// # Errors
-    /// [`Error::QuotaExceeded`] when there is none and the user has used up the day's tokens: then none is left behind.
+    /// [`crate::error::Error::QuotaExceeded`] when there is none and the user has used up the day's tokens: then none is left behind.
     pub(crate) async fn open_conversation(&self, owner: UserId, opening: &Opening) -> Result<ConversationId> {
         transaction!(self, "open_conversation", |connection| {
             let id = ConversationId::generate();

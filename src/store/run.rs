@@ -199,7 +199,8 @@ impl Store {
             let (rows, requested_by): (Vec<MessageRow>, Vec<Option<UserId>>) = expired.into_iter().unzip();
             let mut interrupted: Vec<Message> = rows.into_iter().map(Into::into).collect();
             attach_tool_calls!(connection, interrupted);
-            for (message, user) in interrupted.iter_mut().zip(requested_by) {
+            let mut ended: Vec<Message> = Vec::with_capacity(interrupted.len());
+            for (mut message, user) in interrupted.into_iter().zip(requested_by) {
                 let chunks: Vec<String> = run_chunks::table
                     .filter(run_chunks::message_id.eq(message.id))
                     .order(run_chunks::offset)
@@ -214,12 +215,13 @@ impl Store {
                     .first(connection)
                     .await?;
                 message.content = chunks.concat();
-                let usage = estimate(path.unwrap_or_default(), message);
+                let usage = estimate(path.unwrap_or_default(), &message);
                 message.status = MessageStatus::Interrupted;
                 message.usage = Some(usage);
                 message.error = Some(error.clone());
                 message.updated_at = now;
-                diesel::update(messages::table.filter(messages::id.eq(message.id)))
+                let owned = diesel::update(messages::table.filter(messages::id.eq(message.id)))
+                    .filter(messages::lease_until.lt(now))
                     .set((
                         messages::status.eq(message.status),
                         messages::content.eq(&message.content),
@@ -234,14 +236,18 @@ impl Store {
                     ))
                     .execute(connection)
                     .await?;
+                if owned == 0 {
+                    continue;
+                }
                 diesel::delete(run_chunks::table.filter(run_chunks::message_id.eq(message.id)))
                     .execute(connection)
                     .await?;
                 if let (Some(user), Some(model)) = (user, &message.model) {
                     add_usage!(connection, user, model, usage, now);
                 }
+                ended.push(message);
             }
-            Ok(interrupted)
+            Ok(ended)
         })
     }
 

@@ -13,30 +13,34 @@ use crate::{
     },
 };
 
-/// Adds what an answer cost to its day, within a transaction.
+/// Adds what an answer cost to its day, within a transaction; of an account that is gone nothing is kept.
 macro_rules! add_usage {
     ($connection:ident, $user:expr, $model:expr, $usage:expr, $now:expr) => {{
-        use $crate::store::schema::daily_usage;
-        ::diesel::insert_into(daily_usage::table)
-            .values((
-                daily_usage::user_id.eq($user),
-                daily_usage::day.eq($now.day()),
-                daily_usage::model.eq($model),
-                daily_usage::input_tokens.eq($usage.input_tokens),
-                daily_usage::output_tokens.eq($usage.output_tokens),
-                daily_usage::message_count.eq(1_i64),
-            ))
-            .on_conflict((daily_usage::user_id, daily_usage::day, daily_usage::model))
-            .do_update()
-            .set((
-                daily_usage::input_tokens
-                    .eq(daily_usage::input_tokens + ::diesel::upsert::excluded(daily_usage::input_tokens)),
-                daily_usage::output_tokens
-                    .eq(daily_usage::output_tokens + ::diesel::upsert::excluded(daily_usage::output_tokens)),
-                daily_usage::message_count.eq(daily_usage::message_count + 1),
-            ))
-            .execute($connection)
-            .await?
+        use $crate::store::schema::{daily_usage, users};
+        let known: Option<$crate::model::ids::UserId> =
+            users::table.find($user).select(users::id).first($connection).await.optional()?;
+        if known.is_some() {
+            ::diesel::insert_into(daily_usage::table)
+                .values((
+                    daily_usage::user_id.eq($user),
+                    daily_usage::day.eq($now.day()),
+                    daily_usage::model.eq($model),
+                    daily_usage::input_tokens.eq($usage.input_tokens),
+                    daily_usage::output_tokens.eq($usage.output_tokens),
+                    daily_usage::message_count.eq(1_i64),
+                ))
+                .on_conflict((daily_usage::user_id, daily_usage::day, daily_usage::model))
+                .do_update()
+                .set((
+                    daily_usage::input_tokens
+                        .eq(daily_usage::input_tokens + ::diesel::upsert::excluded(daily_usage::input_tokens)),
+                    daily_usage::output_tokens
+                        .eq(daily_usage::output_tokens + ::diesel::upsert::excluded(daily_usage::output_tokens)),
+                    daily_usage::message_count.eq(daily_usage::message_count + 1),
+                ))
+                .execute($connection)
+                .await?;
+        }
     }};
 }
 
