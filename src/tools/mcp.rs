@@ -63,6 +63,8 @@ struct Connection {
     service: Service,
     tools: Arc<[Definition]>,
     listed_at: Instant,
+    /// It failed since, and may be gone.
+    is_doubted: bool,
 }
 
 impl McpServer {
@@ -146,6 +148,7 @@ impl McpServer {
         }
         if let Some(connection) = &state.connection
             && !connection.service.peer().is_transport_closed()
+            && !connection.is_doubted
             && connection.listed_at.elapsed() < LIST_TTL
         {
             return Some((connection.service.peer().clone(), connection.tools.clone()));
@@ -179,7 +182,7 @@ impl McpServer {
         };
         let tools = service.peer().list_all_tools().await?;
         let tools = tools.into_iter().take(MAX_TOOLS).map(|tool| self.definition(tool)).collect();
-        Ok(Connection { service, tools, listed_at: Instant::now() })
+        Ok(Connection { service, tools, listed_at: Instant::now(), is_doubted: false })
     }
 
     async fn open(&self) -> anyhow::Result<Service> {
@@ -214,7 +217,7 @@ impl McpServer {
     /// Makes the next one who needs the server look whether it is still there.
     async fn doubt(&self) {
         if let Some(connection) = &mut self.state.lock().await.connection {
-            connection.listed_at -= LIST_TTL;
+            connection.is_doubted = true;
         }
     }
 }
