@@ -61,12 +61,11 @@ impl Answer {
     }
 
     /// Notes that the model called a tool, here and now.
-    pub(super) fn call(&mut self, id: String, name: String, arguments: Arguments) -> &ToolCall {
+    pub(super) fn call(&mut self, id: String, name: String, arguments: Arguments) {
         self.round.call_tokens += call_tokens(&name, &arguments);
         let number = self.next_tool_event();
         let index = self.text.len() as u64;
         self.tool_calls.push(ToolCall { number, index, id, name, arguments, result: None });
-        &self.tool_calls[self.tool_calls.len() - 1]
     }
 
     /// The number of the next tool event.

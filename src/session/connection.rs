@@ -11,12 +11,13 @@ use super::{
     mailbox::Letter,
     seat::Seat,
     sessions::Sessions,
-    splice::{Rest, splice},
+    splice::{Rest, splice, splice_tool},
 };
 use crate::{
     error::{Error, Result},
     model::{
         caller::Caller,
+        cursor::Cursor,
         event::{Draft, Event, Happening},
         history::{History, HistoryRequest, Window},
         ids::{ConversationId, MessageId},
@@ -39,8 +40,8 @@ pub(super) struct Connection {
     pub(super) sessions: Sessions,
     pub(super) seat: Seat,
     pub(super) caller: Caller,
-    /// Of answers that were shown in part from the log: how many bytes the viewer has.
-    pub(super) shown: HashMap<MessageId, u64>,
+    /// Of answers that were shown in part from the log: how far the viewer has them.
+    pub(super) shown: HashMap<MessageId, Cursor>,
     expiry: Expiry,
 }
 
@@ -251,7 +252,7 @@ impl Connection {
         Ok(Answer::AuthRefreshed(self.caller.expires_at))
     }
 
-    /// Passes an event on, without the bytes of an answer that the viewer has from the log.
+    /// Passes an event on, without what the viewer has of an answer from the log.
     fn pass(&mut self, event: Arc<Event>) -> Option<Outgoing> {
         let shown = event.draft.message_id.and_then(|id| self.shown.get_mut(&id).map(|shown| (id, shown)));
         let Some((id, shown)) = shown else { return Some(Outgoing::Event(event)) };
@@ -261,6 +262,12 @@ impl Connection {
                 Rest::Whole | Rest::Gap => Some(Outgoing::Event(event)),
                 Rest::Part(happening) => Some(Outgoing::Draft(Draft { happening, ..event.draft.clone() })),
             },
+            Happening::ToolCall { number, index, .. } | Happening::ToolResult { number, index, .. } => {
+                match splice_tool(shown, *number, *index) {
+                    Rest::Nothing => None,
+                    Rest::Whole | Rest::Gap | Rest::Part(_) => Some(Outgoing::Event(event)),
+                }
+            }
             Happening::End { .. } | Happening::Failed { .. } => {
                 self.shown.remove(&id);
                 Some(Outgoing::Event(event))
