@@ -42,6 +42,11 @@ struct Round {
 }
 
 impl Answer {
+    /// An answer of this model that has said nothing yet.
+    pub(super) fn of(model: String) -> Self {
+        Self { model, ..Self::default() }
+    }
+
     /// Begins a round whose prompt has so many tokens, roughly.
     pub(super) fn begin_round(&mut self, prompt_tokens: usize) {
         self.spent = self.usage();

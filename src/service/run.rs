@@ -45,7 +45,7 @@ pub(super) enum Ending {
 impl Runs {
     /// Makes an answer to its end.
     pub(super) async fn make(&self, run: Run, stop: CancellationToken) {
-        let mut answer = Answer { model: run.reply.model.clone().unwrap_or_default(), ..Answer::default() };
+        let mut answer = Answer::of(run.reply.model.clone().unwrap_or_default());
         let ending = match self.write(&run, &stop, &mut answer).await {
             Ok(ending) => ending,
             Err(_) if self.lifecycle().stopped().is_cancelled() => Ending::Interrupted,

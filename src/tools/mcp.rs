@@ -6,7 +6,7 @@ use reqwest::{Client, Url, redirect};
 use rmcp::{
     RoleClient, ServiceExt as _,
     model::{
-        CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientInfo, ClientRequest,
+        CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ClientRequest,
         ContentBlock, Implementation, ServerResult, Tool,
     },
     service::{Peer, PeerRequestOptions, RunningService, ServiceError},
@@ -42,7 +42,7 @@ const MAX_TOOLS: usize = 128;
 /// What a model and a viewer are told of a server that fails.
 const NO_ANSWER: &str = "the server of this tool does not answer";
 
-type Service = RunningService<RoleClient, ClientInfo>;
+type Service = RunningService<RoleClient, ClientConfig>;
 
 /// A server, connected or not.
 pub(super) struct McpServer {
@@ -187,7 +187,7 @@ impl McpServer {
 
     async fn open(&self) -> anyhow::Result<Service> {
         let implementation = Implementation::new("colloquy", env!("CARGO_PKG_VERSION"));
-        let client = ClientInfo::new(ClientCapabilities::default(), implementation);
+        let client = ClientConfig::new(ClientCapabilities::default(), implementation);
         match &self.server.door {
             Door::Http { url, bearer } => {
                 let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
