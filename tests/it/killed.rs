@@ -115,6 +115,9 @@ async fn another_node_ends_what_a_killed_one_was_saying() {
     assert_eq!((last.kind.as_str(), &last.data["code"]), ("error", &"INTERRUPTED".into()));
     let message = alice.message(&answer.conversation, &answer.id).await;
     assert_eq!((&message["status"], message["content"].as_str()), (&"interrupted".into(), Some(&*viewer.text)));
+    let (_, usage) = alice.get("/api/v1/users/me/usage").await;
+    assert_eq!(usage["usage"][0]["output_tokens"], message["usage"]["output_tokens"], "{usage}");
+    assert!(message["usage"]["output_tokens"].as_i64() > Some(0), "what was written has its price: {message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 
 mod accounts;
 mod answers;
+mod cached;
 mod contract;
 mod conversations;
 mod durable;
@@ -21,9 +22,11 @@ mod killed;
 mod mocks;
 mod openapi;
 mod providers;
+mod quota;
 mod rooms;
 mod sending;
 mod sessions;
 mod tokens;
+mod tools;
 mod users;
 mod viewers;
