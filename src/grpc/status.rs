@@ -64,10 +64,9 @@ impl From<Error> for Status {
             Error::NotFound(_) => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::ConversationBusy | Error::FailedPrecondition(_) => Code::FailedPrecondition,
-            Error::TooLarge
-            | Error::RateLimited { .. }
-            | Error::QuotaExceeded { .. }
-            | Error::ConnectionLimit(_) => Code::ResourceExhausted,
+            Error::TooLarge | Error::RateLimited { .. } | Error::QuotaExceeded { .. } | Error::ConnectionLimit(_) => {
+                Code::ResourceExhausted
+            }
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Unavailable { .. } => Code::Unavailable,
             Error::Internal(_) => Code::Internal,

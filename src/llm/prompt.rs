@@ -95,10 +95,10 @@ impl Prompt {
     /// are not told of. What was said besides stays.
     pub(super) fn without_tools(&self) -> Self {
         let is_said = |block: &&Block| matches!(block, Block::Text(_));
-        let turns = self.turns.iter().map(|turn| Turn {
-            role: turn.role,
-            content: turn.content.iter().filter(is_said).cloned().collect(),
-        });
+        let turns = self
+            .turns
+            .iter()
+            .map(|turn| Turn { role: turn.role, content: turn.content.iter().filter(is_said).cloned().collect() });
         Self { turns: turns.collect(), tools: Vec::new(), ..self.clone() }
     }
 

@@ -61,8 +61,7 @@ impl Answer {
     /// Takes the provider's count of this round.
     pub(super) fn count(&mut self, usage: llm::Usage) {
         let count = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
-        self.round.said =
-            Usage { input_tokens: count(usage.input_tokens), output_tokens: count(usage.output_tokens) };
+        self.round.said = Usage { input_tokens: count(usage.input_tokens), output_tokens: count(usage.output_tokens) };
     }
 
     /// Notes that the model called a tool, here and now.
@@ -84,7 +83,8 @@ impl Answer {
         if self.is_cached {
             return Usage::default();
         }
-        let counted = |said: i64, estimate: usize| if said > 0 { said } else { i64::try_from(estimate).unwrap_or(i64::MAX) };
+        let counted =
+            |said: i64, estimate: usize| if said > 0 { said } else { i64::try_from(estimate).unwrap_or(i64::MAX) };
         let written = estimate_tokens(self.round_text()) + self.round.call_tokens;
         Usage {
             input_tokens: self.spent.input_tokens + counted(self.round.said.input_tokens, self.round.prompt_tokens),

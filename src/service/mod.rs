@@ -19,6 +19,6 @@ mod run;
 mod run_log;
 pub mod runs;
 mod text;
-mod tool_calls;
 pub mod tokens;
+mod tool_calls;
 pub mod users;

@@ -91,11 +91,9 @@ pub(super) fn round(said: &str, calls: &[ToolCall]) -> [Turn; 2] {
         arguments: serde_json::Value::Object(call.arguments.clone()),
     });
     let results = calls.iter().map(|call| match &call.result {
-        Some(result) => Block::ToolResult {
-            id: call.id.clone(),
-            content: result.content.clone(),
-            is_error: result.is_error,
-        },
+        Some(result) => {
+            Block::ToolResult { id: call.id.clone(), content: result.content.clone(), is_error: result.is_error }
+        }
         // Providers refuse a call without a result.
         None => Block::ToolResult { id: call.id.clone(), content: CUT_OFF.to_owned(), is_error: true },
     });

@@ -57,7 +57,8 @@ impl Runs {
                 return Ok(ending);
             }
             let calls = &answer.tool_calls[before..];
-            cost += prompt::estimate_tokens(answer.round_text()) + calls.iter().map(prompt::cost_of_call).sum::<usize>();
+            cost +=
+                prompt::estimate_tokens(answer.round_text()) + calls.iter().map(prompt::cost_of_call).sum::<usize>();
             prompt.turns.extend(prompt::round(answer.round_text(), calls));
         }
     }
@@ -153,7 +154,9 @@ impl Runs {
 
     /// Gives the answer that the cache holds, unless another one is wanted.
     async fn give_again(&self, run: &Run, answer: &mut Answer, digest: Option<Digest>) -> Result<Option<Ending>> {
-        let (Some(cache), Some(digest), false) = (&self.makers().cache, digest, run.is_another) else { return Ok(None) };
+        let (Some(cache), Some(digest), false) = (&self.makers().cache, digest, run.is_another) else {
+            return Ok(None);
+        };
         let Some(text) = cache.get(&digest).await else { return Ok(None) };
         metrics::counter!("colloquy_response_cache_hits_total").increment(1);
         answer.is_cached = true;

@@ -278,6 +278,7 @@ fn estimate(path: i64, message: &Message, budget: usize) -> Usage {
     }
     let tokens = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let path = prompt::estimate_tokens_of(usize::try_from(path).unwrap_or_default());
-    let written = prompt::estimate_tokens(&message.content) + message.tool_calls.iter().map(prompt::cost_of_call).sum::<usize>();
+    let written =
+        prompt::estimate_tokens(&message.content) + message.tool_calls.iter().map(prompt::cost_of_call).sum::<usize>();
     Usage { input_tokens: tokens(path.min(budget)), output_tokens: tokens(written) }
 }

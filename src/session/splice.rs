@@ -105,12 +105,7 @@ mod tests {
             id: format!("c{number}"),
             name: "tool".into(),
             arguments: Default::default(),
-            result: result.map(|number| ToolResult {
-                number,
-                content: "done".into(),
-                is_error: false,
-                duration_ms: 1,
-            }),
+            result: result.map(|number| ToolResult { number, content: "done".into(), is_error: false, duration_ms: 1 }),
         };
         vec![call(1, 2, Some(4)), call(2, 2, Some(3)), call(5, 4, None)]
     }

@@ -44,10 +44,7 @@ macro_rules! attach_tool_calls {
         if !answers.is_empty() {
             let rows: Vec<$crate::store::tool_call::ToolCallRow> = $crate::store::schema::tool_calls::table
                 .filter($crate::store::schema::tool_calls::message_id.eq_any(answers))
-                .order((
-                    $crate::store::schema::tool_calls::message_id,
-                    $crate::store::schema::tool_calls::number,
-                ))
+                .order(($crate::store::schema::tool_calls::message_id, $crate::store::schema::tool_calls::number))
                 .select($crate::store::tool_call::ToolCallRow::as_select())
                 .load($connection)
                 .await?;

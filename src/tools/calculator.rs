@@ -169,7 +169,9 @@ impl Parser<'_> {
     fn take_of(&mut self, wanted: &[char]) -> Option<char> {
         self.skip_space();
         // Some write powers as `**`.
-        if wanted == ['^'] && let Some(rest) = self.rest.strip_prefix("**") {
+        if wanted == ['^']
+            && let Some(rest) = self.rest.strip_prefix("**")
+        {
             self.rest = rest;
             return Some('^');
         }

@@ -10,8 +10,8 @@ use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-pub use self::settings::{BuiltIn, Door, Server, Settings};
 use self::mcp::McpServer;
+pub use self::settings::{BuiltIn, Door, Server, Settings};
 use crate::model::{clock::Clock, tool::Arguments};
 
 /// The longest name that every provider takes, in characters.
@@ -143,7 +143,10 @@ mod tests {
 
     fn tools(built_in: &[BuiltIn], max_result_bytes: usize) -> Tools {
         let timeout = Duration::from_secs(1);
-        Tools::new(Settings { built_in: built_in.to_vec(), servers: Vec::new(), timeout, max_result_bytes }, Clock::default())
+        Tools::new(
+            Settings { built_in: built_in.to_vec(), servers: Vec::new(), timeout, max_result_bytes },
+            Clock::default(),
+        )
     }
 
     #[test]

@@ -45,7 +45,9 @@ async fn the_same_question_is_answered_again_and_costs_nothing() {
 
     // The same words after others are another question.
     let body = json!({ "content": "how are you?", "wait": true });
-    let (_, sent) = alice.post(&format!("/api/v1/conversations/{}/messages", first["conversation_id"].as_str().unwrap()), body).await;
+    let (_, sent) = alice
+        .post(&format!("/api/v1/conversations/{}/messages", first["conversation_id"].as_str().unwrap()), body)
+        .await;
     assert_eq!(sent["reply"]["cached"], false, "{sent}");
     assert_eq!(upstream.exchanges().len(), 3);
 }

@@ -28,7 +28,8 @@ async fn who_has_used_up_the_day_waits_for_the_next() {
     let (message, reply) = (id("message"), id("reply"));
     let before = server.rows();
 
-    let send = SendMessageRequest { conversation_id: conversation.clone(), content: "more".into(), ..Default::default() };
+    let send =
+        SendMessageRequest { conversation_id: conversation.clone(), content: "more".into(), ..Default::default() };
     let status = alice.chat().send_message(send.clone()).await.unwrap_err();
     let quota = status.get_details_quota_failure().unwrap();
     assert_eq!(quota.violations[0].description, "46 tokens a day");
@@ -69,7 +70,8 @@ async fn who_has_used_up_the_day_waits_for_the_next() {
 
     let url = upstream.url();
     let asking = upstream.settings(&url);
-    let tomorrow: Vec<_> = asking.into_iter().chain([("daily_token_quota", "46"), ("clock_ahead_micros", "86400000000")]).collect();
+    let tomorrow: Vec<_> =
+        asking.into_iter().chain([("daily_token_quota", "46"), ("clock_ahead_micros", "86400000000")]).collect();
     let tomorrow = server.beside(&tomorrow).await;
     let alice = tomorrow.visitor().login("alice", crate::harness::PASSWORD).await.unwrap();
     assert_eq!(alice.post(&path, json!({ "content": "good morning" })).await.0, 200);

@@ -24,7 +24,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "service", "session", "grpc", "store", "live", "llm", "tools", "model", "error", "proto", "config",
+            "service",
+            "session",
+            "grpc",
+            "store",
+            "live",
+            "llm",
+            "tools",
+            "model",
+            "error",
+            "proto",
+            "config",
             "lifecycle",
         ],
     ),

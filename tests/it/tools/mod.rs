@@ -39,7 +39,8 @@ fn results(body: &Value) -> Vec<(String, String, Option<bool>)> {
     let messages = body["messages"].as_array().unwrap();
     let blocks = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
     let anthropic = blocks.filter(|block| block["type"] == "tool_result");
-    let anthropic = anthropic.map(|block| (text(&block["tool_use_id"]), text(&block["content"]), block["is_error"].as_bool()));
+    let anthropic =
+        anthropic.map(|block| (text(&block["tool_use_id"]), text(&block["content"]), block["is_error"].as_bool()));
     let openai = messages.iter().filter(|message| message["role"] == "tool");
     let openai = openai.map(|message| (text(&message["tool_call_id"]), text(&message["content"]), None));
     anthropic.chain(openai).collect()
@@ -82,6 +83,9 @@ async fn a_model_calls_a_tool_and_goes_on_with_its_result() {
             "content": "42", "is_error": false, "duration_ms": null});
         assert_eq!(kept, expected);
 
+        let path = format!("/api/v1/conversations/{}:export", stored["conversation_id"].as_str().unwrap());
+        assert_eq!(alice.get(&path).await.1["messages"][1]["tool_calls"], stored["tool_calls"]);
+
         assert_eq!(offered(&upstream.request(0).await.body), ["time_now", "calculator"], "{wire:?}");
         let second = upstream.request(1).await.body;
         let is_error = (wire == Wire::Anthropic).then_some(false);
@@ -99,7 +103,8 @@ async fn a_model_calls_a_tool_and_goes_on_with_its_result() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_with_a_dot_in_its_name_has_another_for_the_provider() {
     for wire in WIRES {
-        let upstream = Upstream::start_all([calling(wire, "time_now", ""), Script::new(wire).text("Noon.").end()]).await;
+        let upstream =
+            Upstream::start_all([calling(wire, "time_now", ""), Script::new(wire).text("Noon.").end()]).await;
         let server = Server::asking(&upstream, &[BUILT_IN]).await;
         let (seen, stored) = ask(&server.register("alice").await, json!({ "message": "what time is it?" })).await;
         assert_eq!((&seen[1].data["name"], &stored["tool_calls"][0]["name"]), (&"time.now".into(), &"time.now".into()));

@@ -88,7 +88,8 @@ async fn tools_of_a_server_are_called_over_either_transport() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_sees_no_variable_that_is_not_passed_on() {
-    let upstream = Upstream::start_all([calling(Wire::OpenAi, "demo_get-env", "{}"), Script::openai().text(".").end()]).await;
+    let upstream =
+        Upstream::start_all([calling(Wire::OpenAi, "demo_get-env", "{}"), Script::openai().text(".").end()]).await;
     let server = serve(&as_program(), &upstream, &[]).await;
     let (_, stored) = ask(&server.register("alice").await, json!({ "message": "tell me all" })).await;
     let told = stored["tool_calls"][0]["content"].as_str().unwrap();
@@ -113,7 +114,8 @@ async fn a_program_ends_with_the_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_that_takes_too_long_is_left_behind() {
-    let upstream = Upstream::start_all([calling(WIRES[0], SLOW.0, SLOW.1), Script::anthropic().text("Later.").end()]).await;
+    let upstream =
+        Upstream::start_all([calling(WIRES[0], SLOW.0, SLOW.1), Script::anthropic().text("Later.").end()]).await;
     let server = serve(&as_program(), &upstream, &[("tool_timeout", "0.5")]).await;
     let (seen, stored) = ask(&server.register("alice").await, json!({ "message": "work" })).await;
     assert_eq!(kinds(&seen), ["start", "tool_call", "tool_result", "token", "end"]);
