@@ -99,7 +99,7 @@ impl Models {
     /// Whether `model` can be offered tools.
     pub fn takes_tools(&self, model: &str) -> bool {
         self.candidate(model).is_some_and(|candidate| match candidate.engine {
-            Engine::Echo { .. } => false,
+            Engine::Echo { .. } => true,
             Engine::Provider { provider, .. } => provider.config().tools,
         })
     }

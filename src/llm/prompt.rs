@@ -164,9 +164,9 @@ mod tests {
             ],
             ..Prompt::default()
         };
-        let (asked, wait, noon) = ("what time is it".into(), Block::Text("wait".into()), Block::Text("noon".into()));
-        let expected = [(Role::User, vec![&Block::Text(asked)]), (Role::Assistant, vec![&wait, &noon])];
-        assert_eq!(prompt.without_tools().alternating(), expected);
+        let [asked, wait, noon] = ["what time is it", "wait", "noon"].map(|text| Block::Text(text.into()));
+        let plain = prompt.without_tools();
+        assert_eq!(plain.alternating(), [(Role::User, vec![&asked]), (Role::Assistant, vec![&wait, &noon])]);
     }
 
     #[test]

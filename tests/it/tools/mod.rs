@@ -101,6 +101,18 @@ async fn a_model_calls_a_tool_and_goes_on_with_its_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_built_in_model_calls_what_it_is_told_to() {
+    let server = Server::with(&[BUILT_IN]).await;
+    let alice = server.register("alice").await;
+    let (seen, stored) = ask(&alice, json!({ "message": r#"/tool calculator {"expression":"6*7"}"# })).await;
+    assert_eq!(kinds(&seen), ["start", "tool_call", "tool_result", "token", "end"]);
+    assert_eq!((&stored["content"], &stored["tool_calls"][0]["content"]), (&"42".into(), &"42".into()));
+    let (_, stored) = ask(&alice, json!({ "message": "/tool time.now" })).await;
+    assert_eq!(stored["tool_calls"][0]["name"], "time.now");
+    assert!(stored["content"].as_str().unwrap().contains("time_zone"), "{stored}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tool_with_a_dot_in_its_name_has_another_for_the_provider() {
     for wire in WIRES {
         let upstream =
