@@ -67,3 +67,45 @@ pub(super) fn check(servers: &[McpServer]) -> Result<(), SettingError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server of this name, with these lines.
+    fn named(name: &str, lines: &str) -> String {
+        format!("[[mcp_servers]]\nname = \"{name}\"\n{lines}\n")
+    }
+
+    fn read(file: &str) -> Vec<McpServer> {
+        let mut table: toml::Table = file.parse().unwrap();
+        table.remove("mcp_servers").unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn a_wrong_server_is_named_with_what_would_be_right() {
+        let program = "command = \"x\"";
+        for (file, wanted) in [
+            (named("a_b", program), "letters, digits and -"),
+            (named("a", ""), "either a url or a command"),
+            (named("a", &format!("url = \"http://x\"\n{program}")), "either a url or a command"),
+            (named("a", "url = \"x\""), "http://"),
+            (named("a", program) + &named("a", program), "two servers"),
+        ] {
+            let fault = check(&read(&file)).unwrap_err().to_string();
+            assert!(fault.starts_with("setting mcp_servers = \"a") && fault.contains(wanted), "{fault}");
+        }
+        check(&read(&(named("a", program) + &named("b-2", "url = \"https://x/mcp\"")))).unwrap();
+    }
+
+    #[test]
+    fn a_program_gets_what_is_named_and_what_says_nothing() {
+        let mut server =
+            read(&named("a", "command = \"x\"\npass_env = [\"MY_TOKEN\"]\nbearer_env = \"OTHER\"")).remove(0);
+        let known = ["PATH", "MY_TOKEN", "OTHER", "SECRET"];
+        server.equip(&|name: &str| known.contains(&name).then(|| name.to_lowercase()));
+        let seen: Vec<_> = server.environment.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect();
+        assert_eq!(seen, [("PATH", "path"), ("MY_TOKEN", "my_token")]);
+        assert_eq!(server.bearer, Some(Secret("other".to_owned())));
+    }
+}

@@ -9,7 +9,7 @@ use super::{
     clock::Timestamp,
     ids::{ConversationId, MessageId, UserId},
     message::Message,
-    tool::{Arguments, ToolCall, ToolResult},
+    tool::{self, Arguments, ToolCall, ToolResult},
     topic::Topic,
     usage::Usage,
 };
@@ -193,8 +193,10 @@ impl Event {
                 | Happening::Thinking { content }
                 | Happening::Snapshot { content }
                 | Happening::ToolResult { content, .. } => content.len(),
-                Happening::Message(message) | Happening::MessageUpdated(message) => message.content.len(),
-                Happening::ToolCall { arguments, .. } => arguments.len() * 64,
+                Happening::Message(message) | Happening::MessageUpdated(message) => {
+                    message.content.len() + message.tool_calls.iter().map(ToolCall::weight).sum::<usize>()
+                }
+                Happening::ToolCall { arguments, .. } => tool::weight(arguments),
                 Happening::Start { .. }
                 | Happening::End { .. }
                 | Happening::Failed { .. }

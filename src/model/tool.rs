@@ -34,3 +34,15 @@ pub struct ToolResult {
     /// How long it took, in milliseconds.
     pub duration_ms: i64,
 }
+
+impl ToolCall {
+    /// Roughly what the call costs in memory, in bytes.
+    pub fn weight(&self) -> usize {
+        weight(&self.arguments) + self.result.as_ref().map_or(0, |result| result.content.len())
+    }
+}
+
+/// Roughly what arguments cost in memory, in bytes.
+pub fn weight(arguments: &Arguments) -> usize {
+    serde_json::to_string(arguments).map_or(0, |text| text.len())
+}

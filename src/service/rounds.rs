@@ -27,8 +27,11 @@ impl Runs {
             return Ok(ending);
         }
         let question = run.reply.parent_id.ok_or_else(|| Error::internal(anyhow::anyhow!("an answer to nothing")))?;
-        let Some(offer) = stop.run_until_cancelled(self.offer(&answer.model)).await else {
-            return Ok(Ending::Stopped);
+        let offer = self.lifecycle().stopped().run_until_cancelled(self.offer(&answer.model));
+        let offer = match stop.run_until_cancelled(offer).await {
+            Some(Some(offer)) => offer,
+            Some(None) => return Ok(Ending::Interrupted),
+            None => return Ok(Ending::Stopped),
         };
         let built = prompt::build(self.store(), &run.membership, question, self.bounds(), offer.specs.clone());
         let (mut prompt, mut cost) = built.await?;

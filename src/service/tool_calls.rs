@@ -24,6 +24,12 @@ use crate::{
 
 /// Tools of one run that work at once.
 const AT_ONCE: usize = 8;
+/// Tools called in one round: what they return must fit into a prompt and into a message.
+const MAX_CALLS: usize = 16;
+/// How deep arguments may nest: deeper ones do not fit into a frame that every client can read.
+const MAX_DEPTH: usize = 20;
+/// Characters that are kept of a name which is on offer nowhere.
+const MAX_NAME: usize = 100;
 /// Characters of an id that every provider takes.
 const MAX_ID: usize = 64;
 
@@ -50,7 +56,8 @@ impl Offer {
 
     /// The name here of a tool that the model calls; one that is not on offer keeps the model's name for it.
     fn name_of(&self, called: &str) -> String {
-        self.names.get(called).map_or(called, String::as_str).to_owned()
+        let unknown = || called.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+        self.names.get(called).cloned().unwrap_or_else(unknown)
     }
 }
 
@@ -66,11 +73,12 @@ impl Runs {
     ) -> Result<Option<Ending>> {
         let first = answer.tool_calls.len();
         let mut faults = Vec::with_capacity(asked.len());
-        for call in asked {
+        for (at, call) in asked.into_iter().enumerate() {
             let id = own_id(call.id, prompt, answer);
             let (arguments, fault) = read(call.arguments);
             answer.call(id, offer.name_of(&call.name), arguments);
-            faults.push(fault);
+            let one_too_many = || Outcome::bad(format!("at most {MAX_CALLS} tools can be called at once"));
+            faults.push(fault.or_else(|| (at >= MAX_CALLS).then(one_too_many)));
         }
         let calls = answer.tool_calls[first..].to_vec();
         if self.log_tool_calls(run.reply.id, &calls).await? == Logged::NotOwned {
@@ -138,10 +146,24 @@ impl Runs {
 /// What the model wrote as arguments, or a word to the model that they are none.
 fn read(arguments: std::result::Result<serde_json::Value, String>) -> (Arguments, Option<Outcome>) {
     match arguments {
-        Ok(serde_json::Value::Object(arguments)) => (arguments, None),
+        Ok(serde_json::Value::Object(arguments)) if depth(&arguments) <= MAX_DEPTH => (arguments, None),
+        Ok(serde_json::Value::Object(_)) => {
+            (Arguments::new(), Some(Outcome::bad(format!("the arguments nest deeper than {MAX_DEPTH} levels"))))
+        }
         Ok(other) => (Arguments::new(), Some(broken(&other.to_string()))),
         Err(raw) => (Arguments::new(), Some(broken(&raw))),
     }
+}
+
+fn depth(object: &Arguments) -> usize {
+    fn below(value: &serde_json::Value) -> usize {
+        match value {
+            serde_json::Value::Object(object) => depth(object),
+            serde_json::Value::Array(values) => 1 + values.iter().map(below).max().unwrap_or_default(),
+            _ => 0,
+        }
+    }
+    1 + object.values().map(below).max().unwrap_or_default()
 }
 
 fn broken(arguments: &str) -> Outcome {
@@ -161,4 +183,33 @@ fn own_id(id: String, prompt: &Prompt, answer: &Answer) -> String {
         return id;
     }
     format!("call_{:016x}", rand::random::<u64>())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_an_object_of_some_depth_or_a_word_to_the_model() {
+        let deep = (0..MAX_DEPTH).fold(json!({}), |inner, _| json!({ "x": inner }));
+        assert!(read(Ok(deep)).1.unwrap().content.contains("deeper"));
+        assert_eq!(read(Ok(json!({ "x": [1] }))).1, None);
+        for broken in [Ok(json!([1])), Err("{\"x\":".to_owned())] {
+            assert!(read(broken).1.unwrap().is_error);
+        }
+    }
+
+    #[test]
+    fn an_id_is_kept_when_everybody_takes_it_and_nobody_has_it() {
+        let use_of = |id: &str| Block::ToolUse { id: id.to_owned(), name: "x".into(), arguments: json!({}) };
+        let turn = llm::Turn { role: llm::Role::Assistant, content: vec![use_of("taken")] };
+        let prompt = Prompt { turns: vec![turn], ..Prompt::default() };
+        let answer = Answer::default();
+        assert_eq!(own_id("toolu_01-A".to_owned(), &prompt, &answer), "toolu_01-A");
+        for id in ["taken", "", "with space", &"x".repeat(65)] {
+            assert!(own_id(id.to_owned(), &prompt, &answer).starts_with("call_"), "{id}");
+        }
+    }
 }

@@ -94,7 +94,8 @@ impl McpServer {
         let Ok(Some((peer, _))) = connected else { return Some(Outcome::bad(NO_ANSWER)) };
         let call = CallToolRequest::new(CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments));
         let request = ClientRequest::CallToolRequest(call);
-        let Ok(mut handle) = peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await else {
+        let sent = peer.send_cancellable_request(request, PeerRequestOptions::no_options());
+        let Ok(Ok(mut handle)) = stop.run_until_cancelled(timeout_at(deadline, sent)).await? else {
             self.doubt().await;
             return Some(Outcome::bad(NO_ANSWER));
         };
@@ -105,7 +106,10 @@ impl McpServer {
                 self.doubt().await;
                 return Some(Outcome::bad(NO_ANSWER));
             }
-            Some(Err(_)) => Some(Outcome::bad(format!("the tool did not answer within {} s", within.as_secs_f64()))),
+            Some(Err(_)) => {
+                self.doubt().await;
+                Some(Outcome::bad(format!("the tool did not answer within {} s", within.as_secs_f64())))
+            }
             None => None,
         };
         // What cannot be told in time is lost: the server finds out when it answers.
@@ -157,11 +161,10 @@ impl McpServer {
             return None;
         }
         let old = state.connection.take().filter(|connection| !connection.service.peer().is_transport_closed());
-        let connected = match timeout(CONNECT_TIMEOUT, self.connect(old)).await {
-            Ok(Ok(connection)) => connection,
-            failed => {
-                let error = failed.map(|result| result.err().map(|error| format!("{error:#}")));
-                let error = error.ok().flatten().unwrap_or_else(|| "it takes too long".to_owned());
+        let connected = match self.connect(old).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let error = format!("{error:#}");
                 let pause = FIRST_PAUSE * 2_u32.pow(state.failures.min(MAX_DOUBLINGS));
                 tracing::warn!(server = self.name(), error, pause_s = pause.as_secs(), "an MCP server does not answer");
                 state.failures += 1;
@@ -176,12 +179,18 @@ impl McpServer {
     }
 
     async fn connect(&self, old: Option<Connection>) -> anyhow::Result<Connection> {
-        let service = match old {
-            Some(connection) => connection.service,
-            None => self.open().await?,
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let (service, known) = match old {
+            Some(Connection { service, tools, is_doubted, .. }) => (service, Some(tools).filter(|_| !is_doubted)),
+            None => (timeout_at(deadline, self.open()).await??, None),
         };
-        let tools = service.peer().list_all_tools().await?;
-        let tools = tools.into_iter().take(MAX_TOOLS).map(|tool| self.definition(tool)).collect();
+        let tools = match (timeout_at(deadline, service.peer().list_all_tools()).await, known) {
+            (Ok(Ok(tools)), _) => tools.into_iter().take(MAX_TOOLS).map(|tool| self.definition(tool)).collect(),
+            // It may be busy with a call: it keeps the tools that it had.
+            (_, Some(known)) => known,
+            (Ok(Err(error)), None) => return Err(error.into()),
+            (Err(late), None) => return Err(late.into()),
+        };
         Ok(Connection { service, tools, listed_at: Instant::now(), is_doubted: false })
     }
 

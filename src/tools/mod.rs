@@ -49,8 +49,11 @@ pub struct Outcome {
     pub is_error: bool,
 }
 
-/// The name of a tool as providers take it: letters, digits, `_` and `-` only, and not too many.
+/// The name of a tool as providers take it: letters, digits, `_` and `-` only, at least one and not too many.
 pub fn wire_name(name: &str) -> String {
+    if name.is_empty() {
+        return "_".to_owned();
+    }
     let taken = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     name.chars().take(MAX_WIRE_NAME).map(taken).collect()
 }
@@ -88,7 +91,7 @@ impl Tools {
                 None => Outcome::bad(format!("there is no tool {name:?}")),
             },
         };
-        Some(outcome.cut(self.0.max_result_bytes))
+        Some(outcome.cut(self.0.max_result_bytes).storable())
     }
 
     /// Ends the connections to all servers, and their processes.
@@ -129,6 +132,14 @@ impl Outcome {
         }
         self
     }
+
+    /// Without the one character that not every database keeps.
+    fn storable(mut self) -> Self {
+        if self.content.contains('\0') {
+            self.content = self.content.replace('\0', "\u{fffd}");
+        }
+        self
+    }
 }
 
 impl From<Result<String, String>> for Outcome {
@@ -154,6 +165,7 @@ mod tests {
         assert_eq!(wire_name("time.now"), "time_now");
         assert_eq!(wire_name("files.read-file"), "files_read-file");
         assert_eq!(wire_name(&"ü".repeat(100)), "_".repeat(64));
+        assert_eq!(wire_name(""), "_");
     }
 
     #[tokio::test]

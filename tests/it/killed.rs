@@ -181,7 +181,9 @@ async fn a_data_folder_belongs_to_one_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_start_names_what_is_wrong() {
     let data = tempfile::tempdir().unwrap();
-    for (setting, wrong) in [("run_lease", "soon"), ("no_such_setting", "1"), ("default_model", "acme/none")] {
+    for (setting, wrong) in
+        [("run_lease", "soon"), ("no_such_setting", "1"), ("default_model", "acme/none"), ("tools", "hammer")]
+    {
         let (code, line) = refused(&data, &[(setting, wrong)], &[]).await;
         let name = setting.replace('_', " ");
         assert_eq!(code, Some(78), "{line}");
