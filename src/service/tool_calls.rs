@@ -24,7 +24,8 @@ use crate::{
 
 /// Tools of one run that work at once.
 const AT_ONCE: usize = 8;
-/// Tools called in one round: what they return must fit into a prompt and into a message.
+/// Tools called in one round: what they return must fit into a prompt and into a message. To a model that asked for more it
+/// looks as if it had asked for these.
 const MAX_CALLS: usize = 16;
 /// How deep arguments may nest: deeper ones do not fit into a frame that every client can read.
 const MAX_DEPTH: usize = 20;
@@ -68,17 +69,17 @@ impl Runs {
         run: &Run,
         stop: &CancellationToken,
         answer: &mut Answer,
-        asked: Vec<llm::ToolCall>,
+        mut asked: Vec<llm::ToolCall>,
         (offer, prompt): (&Offer, &Prompt),
     ) -> Result<Option<Ending>> {
         let first = answer.tool_calls.len();
+        asked.truncate(MAX_CALLS);
         let mut faults = Vec::with_capacity(asked.len());
-        for (at, call) in asked.into_iter().enumerate() {
+        for call in asked {
             let id = own_id(call.id, prompt, answer);
             let (arguments, fault) = read(call.arguments);
             answer.call(id, offer.name_of(&call.name), arguments);
-            let one_too_many = || Outcome::bad(format!("at most {MAX_CALLS} tools can be called at once"));
-            faults.push(fault.or_else(|| (at >= MAX_CALLS).then(one_too_many)));
+            faults.push(fault);
         }
         let calls = answer.tool_calls[first..].to_vec();
         if self.log_tool_calls(run.reply.id, &calls).await? == Logged::NotOwned {
