@@ -19,13 +19,17 @@ use tokio::{
     sync::Mutex,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Definition, Door, Outcome, Server};
 use crate::model::tool::Arguments;
 
-/// How long a server may take to connect and to name its tools; whoever asks first waits for it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server may take to start, to connect and to name its tools: a program may have to be fetched first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long whoever needs a server waits for it; nobody waits for one that failed before.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the connection over HTTP may take.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For how long a list of tools is good.
 const LIST_TTL: Duration = Duration::from_secs(60);
 /// How long a server is left alone after its first failure; it doubles with each.
@@ -44,19 +48,26 @@ const NO_ANSWER: &str = "the server of this tool does not answer";
 
 type Service = RunningService<RoleClient, ClientConfig>;
 
-/// A server, connected or not.
-pub(super) struct McpServer {
+/// A server, connected or not. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct McpServer(Arc<Inner>);
+
+struct Inner {
     server: Server,
     state: Mutex<State>,
+    /// The present try to connect, which nobody's leaving cuts short.
+    tries: TaskTracker,
+    closing: CancellationToken,
 }
 
 #[derive(Default)]
 struct State {
     connection: Option<Connection>,
+    /// Cancelled when the present try has ended.
+    try_ended: Option<CancellationToken>,
     failures: u32,
     /// Until when the server is left alone.
     pause: Option<Instant>,
-    is_closed: bool,
 }
 
 struct Connection {
@@ -69,11 +80,12 @@ struct Connection {
 
 impl McpServer {
     pub(super) fn new(server: Server) -> Self {
-        Self { server, state: Mutex::default() }
+        let (state, tries, closing) = Default::default();
+        Self(Arc::new(Inner { server, state, tries, closing }))
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.server.name
+        &self.0.server.name
     }
 
     /// Its tools; none while it does not answer.
@@ -119,9 +131,10 @@ impl McpServer {
 
     /// Ends the connection for good; a process ends with it.
     pub(super) async fn close(&self) {
-        let mut state = self.state.lock().await;
-        state.is_closed = true;
-        if let Some(mut connection) = state.connection.take() {
+        self.0.closing.cancel();
+        self.0.tries.close();
+        self.0.tries.wait().await;
+        if let Some(mut connection) = self.0.state.lock().await.connection.take() {
             let closed = connection.service.close_with_timeout(CLOSE_TIMEOUT).await;
             if !matches!(closed, Ok(Some(_))) {
                 tracing::warn!(server = self.name(), "an MCP server did not end in time");
@@ -146,36 +159,49 @@ impl McpServer {
 
     /// The connection as it is, as it is after a fresh look at the tools, or as it is made now.
     async fn connected(&self) -> Option<(Peer<RoleClient>, Arc<[Definition]>)> {
-        let mut state = self.state.lock().await;
-        if state.is_closed {
-            return None;
-        }
-        if let Some(connection) = &state.connection
-            && !connection.service.peer().is_transport_closed()
-            && !connection.is_doubted
-            && connection.listed_at.elapsed() < LIST_TTL
-        {
+        let mut state = self.0.state.lock().await;
+        if let Some(connection) = state.connection.as_ref().filter(|connection| connection.is_good()) {
             return Some((connection.service.peer().clone(), connection.tools.clone()));
         }
-        if state.pause.is_some_and(|until| Instant::now() < until) {
+        let ended = state.try_ended.clone().or_else(|| self.try_again(&mut state))?;
+        let patience = if state.failures == 0 { PATIENCE } else { Duration::ZERO };
+        drop(state);
+        timeout(patience, ended.cancelled()).await.ok()?;
+        let state = self.0.state.lock().await;
+        state.connection.as_ref().map(|connection| (connection.service.peer().clone(), connection.tools.clone()))
+    }
+
+    /// Begins a try to connect, unless the server is left alone.
+    fn try_again(&self, state: &mut State) -> Option<CancellationToken> {
+        if self.0.closing.is_cancelled() || state.pause.is_some_and(|until| Instant::now() < until) {
             return None;
         }
         let old = state.connection.take().filter(|connection| !connection.service.peer().is_transport_closed());
-        let connected = match self.connect(old).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                let error = format!("{error:#}");
-                let pause = FIRST_PAUSE * 2_u32.pow(state.failures.min(MAX_DOUBLINGS));
-                tracing::warn!(server = self.name(), error, pause_s = pause.as_secs(), "an MCP server does not answer");
-                state.failures += 1;
-                state.pause = Some(Instant::now() + pause);
-                return None;
+        let ended = CancellationToken::new();
+        state.try_ended = Some(ended.clone());
+        let (server, guard) = (self.clone(), ended.clone().drop_guard());
+        self.0.tries.spawn(async move {
+            let connected = server.0.closing.run_until_cancelled(server.connect(old)).await;
+            let mut state = server.0.state.lock().await;
+            state.try_ended = None;
+            match connected {
+                Some(Ok(connection)) => {
+                    state.connection = Some(connection);
+                    (state.failures, state.pause) = (0, None);
+                }
+                Some(Err(error)) => {
+                    let error = format!("{error:#}");
+                    let pause = FIRST_PAUSE * 2_u32.pow(state.failures.min(MAX_DOUBLINGS));
+                    let pause_s = pause.as_secs();
+                    tracing::warn!(server = server.name(), error, pause_s, "an MCP server does not answer");
+                    state.failures += 1;
+                    state.pause = Some(Instant::now() + pause);
+                }
+                None => {}
             }
-        };
-        state.failures = 0;
-        state.pause = None;
-        let Connection { service, tools, .. } = state.connection.insert(connected);
-        Some((service.peer().clone(), tools.clone()))
+            drop(guard);
+        });
+        Some(ended)
     }
 
     async fn connect(&self, old: Option<Connection>) -> anyhow::Result<Connection> {
@@ -197,7 +223,7 @@ impl McpServer {
     async fn open(&self) -> anyhow::Result<Service> {
         let implementation = Implementation::new("colloquy", env!("CARGO_PKG_VERSION"));
         let client = ClientConfig::new(ClientCapabilities::default(), implementation);
-        match &self.server.door {
+        match &self.0.server.door {
             Door::Http { url, bearer } => {
                 let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
                 if let Some(bearer) = bearer {
@@ -225,16 +251,22 @@ impl McpServer {
 
     /// Makes the next one who needs the server look whether it is still there.
     async fn doubt(&self) {
-        if let Some(connection) = &mut self.state.lock().await.connection {
+        if let Some(connection) = &mut self.0.state.lock().await.connection {
             connection.is_doubted = true;
         }
+    }
+}
+
+impl Connection {
+    fn is_good(&self) -> bool {
+        !self.is_doubted && self.listed_at.elapsed() < LIST_TTL && !self.service.peer().is_transport_closed()
     }
 }
 
 fn http_client(url: &str) -> anyhow::Result<Client> {
     // Connections are not kept: one that idles may be gone when the next call comes. Redirects could lead the token away.
     let client = Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(HTTP_TIMEOUT)
         .pool_max_idle_per_host(0)
         .redirect(redirect::Policy::none())
         .user_agent(concat!("colloquy/", env!("CARGO_PKG_VERSION")));

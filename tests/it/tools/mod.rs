@@ -5,7 +5,7 @@ mod servers;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Actor, Happened, Server,
+    Actor, Happened, PASSWORD, Process, Server,
     upstream::{Script, Upstream, Wire},
 };
 
@@ -198,6 +198,36 @@ async fn no_tools_are_offered_unless_they_are_set() {
         assert!(body.get("tools").is_none() && results(&body).is_empty(), "{body}");
         assert!(body.to_string().contains("It is 42."), "{body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_loses_no_tool_that_was_shown() {
+    let scripts = [calling(WIRES[1], "calculator", r#"{"expression":"6*7"}"#), Script::openai().text("It is").stall()];
+    let upstream = Upstream::start_all(scripts).await;
+    let url = upstream.url();
+    let settings: Vec<_> = upstream.settings(&url).into_iter().chain([BUILT_IN]).collect();
+    let data = tempfile::tempdir().unwrap();
+    let process = Process::start(&data, &settings).await;
+    let alice = process.server().register("alice").await;
+    let conversation = alice.conversation().await;
+    let (_, answer) = alice.send(&conversation, "what is 6 times 7?").await;
+    let mut events = alice.resume_chat(&answer, 0).await;
+    while events.next().await.expect("the answer goes on").kind != "token" {}
+    process.kill().await;
+
+    let process = Process::start(&data, &settings).await;
+    let alice = process.server().visitor().login("alice", PASSWORD).await.unwrap();
+    let message = alice.message(&conversation, &answer).await;
+    assert_eq!((&message["status"], &message["content"]), (&"interrupted".into(), &"It is".into()));
+    assert_eq!(message["tool_calls"][0]["content"], "42", "{message}");
+    let mut events = alice.resume_chat(&answer, 0).await;
+    let mut seen = Vec::new();
+    while let Some(event) = events.next().await {
+        seen.push(event);
+    }
+    assert_eq!(kinds(&seen), ["snapshot", "tool_call", "tool_result", "error"]);
+    let (_, usage) = alice.get("/api/v1/users/me/usage").await;
+    assert_eq!(usage["usage"][0]["output_tokens"], message["usage"]["output_tokens"], "{usage}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
