@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the connection over HTTP may take.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
-/// For how long a list of tools is good.
+/// How often a server is asked for its tools, while they are wanted.
 const LIST_TTL: Duration = Duration::from_secs(60);
 /// How long a server is left alone after its first failure; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub(super) struct McpServer(Arc<Inner>);
 struct Inner {
     server: Server,
     state: Mutex<State>,
-    /// The present try to connect, which nobody's leaving cuts short.
+    /// What goes on in the background, which nobody's leaving cuts short.
     tries: TaskTracker,
     closing: CancellationToken,
 }
@@ -157,11 +157,17 @@ impl McpServer {
         }
     }
 
-    /// The connection as it is, as it is after a fresh look at the tools, or as it is made now.
+    /// The connection as it is, or as it is made now. When its tools were named a while ago it is asked for them again
+    /// meanwhile.
     async fn connected(&self) -> Option<(Peer<RoleClient>, Arc<[Definition]>)> {
         let mut state = self.0.state.lock().await;
-        if let Some(connection) = state.connection.as_ref().filter(|connection| connection.is_good()) {
-            return Some((connection.service.peer().clone(), connection.tools.clone()));
+        if let Some(connection) = state.connection.as_mut().filter(|connection| connection.is_good()) {
+            let peer = connection.service.peer().clone();
+            if connection.listed_at.elapsed() > LIST_TTL {
+                connection.listed_at = Instant::now();
+                self.look_again(peer.clone());
+            }
+            return Some((peer, connection.tools.clone()));
         }
         let ended = state.try_ended.clone().or_else(|| self.try_again(&mut state))?;
         let patience = if state.failures == 0 { PATIENCE } else { Duration::ZERO };
@@ -169,6 +175,19 @@ impl McpServer {
         timeout(patience, ended.cancelled()).await.ok()?;
         let state = self.0.state.lock().await;
         state.connection.as_ref().map(|connection| (connection.service.peer().clone(), connection.tools.clone()))
+    }
+
+    /// Asks for the tools once more. A server that is busy keeps those that it had.
+    fn look_again(&self, peer: Peer<RoleClient>) {
+        let server = self.clone();
+        self.0.tries.spawn(async move {
+            let listed = timeout(CONNECT_TIMEOUT, peer.list_all_tools());
+            if let Some(Ok(Ok(tools))) = server.0.closing.run_until_cancelled(listed).await
+                && let Some(connection) = &mut server.0.state.lock().await.connection
+            {
+                connection.tools = server.defined(tools);
+            }
+        });
     }
 
     /// Begins a try to connect, unless the server is left alone.
@@ -206,18 +225,12 @@ impl McpServer {
 
     async fn connect(&self, old: Option<Connection>) -> anyhow::Result<Connection> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let (service, known) = match old {
-            Some(Connection { service, tools, is_doubted, .. }) => (service, Some(tools).filter(|_| !is_doubted)),
-            None => (timeout_at(deadline, self.open()).await??, None),
+        let service = match old {
+            Some(connection) => connection.service,
+            None => timeout_at(deadline, self.open()).await??,
         };
-        let tools = match (timeout_at(deadline, service.peer().list_all_tools()).await, known) {
-            (Ok(Ok(tools)), _) => tools.into_iter().take(MAX_TOOLS).map(|tool| self.definition(tool)).collect(),
-            // It may be busy with a call: it keeps the tools that it had.
-            (_, Some(known)) => known,
-            (Ok(Err(error)), None) => return Err(error.into()),
-            (Err(late), None) => return Err(late.into()),
-        };
-        Ok(Connection { service, tools, listed_at: Instant::now(), is_doubted: false })
+        let tools = timeout_at(deadline, service.peer().list_all_tools()).await??;
+        Ok(Connection { service, tools: self.defined(tools), listed_at: Instant::now(), is_doubted: false })
     }
 
     async fn open(&self) -> anyhow::Result<Service> {
@@ -241,12 +254,13 @@ impl McpServer {
         }
     }
 
-    fn definition(&self, tool: Tool) -> Definition {
-        Definition {
+    fn defined(&self, tools: Vec<Tool>) -> Arc<[Definition]> {
+        let defined = tools.into_iter().take(MAX_TOOLS).map(|tool| Definition {
             name: format!("{}.{}", self.name(), tool.name),
             description: tool.description.map(Into::into).unwrap_or_default(),
             parameters: serde_json::Value::Object((*tool.input_schema).clone()),
-        }
+        });
+        defined.collect()
     }
 
     /// Makes the next one who needs the server look whether it is still there.
@@ -259,7 +273,7 @@ impl McpServer {
 
 impl Connection {
     fn is_good(&self) -> bool {
-        !self.is_doubted && self.listed_at.elapsed() < LIST_TTL && !self.service.peer().is_transport_closed()
+        !self.is_doubted && !self.service.peer().is_transport_closed()
     }
 }
 
