@@ -38,8 +38,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_DOUBLINGS: u32 = 6;
 /// How long a server may take to hear that a call is cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a server may take to end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a server may take to end: a program that does not end with its input gets a signal after 3 s.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Tools taken from one server: each costs tokens in every prompt.
 const MAX_TOOLS: usize = 128;
 

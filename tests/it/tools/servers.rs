@@ -246,6 +246,7 @@ async fn whoever_comes_back_sees_every_tool_once() {
     }
     assert_eq!(seen, whole[1..]);
     assert_eq!(socket.next().await.unwrap()["type"], "end");
+    socket.cut();
 
     // Once it has ended: the text, the tools that were not seen, the end.
     for (after, missed) in [(0, 3), (2_000_000_004, 1), (place, 0)] {
