@@ -2,6 +2,7 @@
 
 pub mod database;
 mod providers;
+mod tools;
 
 use std::{fs::File, time::Duration};
 
@@ -28,12 +29,13 @@ use crate::{
     lifecycle::Lifecycle,
     live::{
         bus::Bus,
+        response_cache::ResponseCache,
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
         ticket::Tickets,
     },
     llm::Models,
-    model::{clock::Clock, user::NewUser},
+    model::{clock::Clock, usage::DailyQuota, user::NewUser},
     proto::{
         self, auth_service_server::AuthServiceServer, chat_service_server::ChatServiceServer,
         conversation_service_server::ConversationServiceServer, raw::session_service_server::SessionServiceServer,
@@ -50,12 +52,13 @@ use crate::{
         members::Members,
         messages::{Messages, Rules},
         passwords::Passwords,
-        runs::{Limits, Runs},
+        runs::{Limits, Makers, Runs},
         tokens::{TokenPolicy, Tokens},
         users::Users,
     },
     session::{hub::Hub, sessions::Sessions},
     store::Store,
+    tools::Tools,
 };
 
 /// How often the parts are asked whether they answer.
@@ -78,6 +81,7 @@ pub struct App {
     store: Store,
     bus: Bus,
     runs: Runs,
+    tools: Tools,
     hub: Hub,
     signals: Signals,
     /// Held for as long as the core lives: a process believes that a database in its own folder is its alone.
@@ -122,9 +126,12 @@ impl App {
         let limits = Limits {
             context_tokens: settings.context_token_budget,
             output_tokens: settings.max_output_tokens,
+            tool_rounds: settings.tool_rounds,
             lease: settings.run_lease,
         };
-        let runs = Runs::new(store.clone(), bus.clone(), models.clone(), clock, lifecycle.clone(), limits);
+        let tools = Tools::new(tools::settings(settings), clock);
+        let makers = Makers { models: models.clone(), tools: tools.clone(), cache: response_cache(settings) };
+        let runs = Runs::new(store.clone(), bus.clone(), makers, clock, lifecycle.clone(), limits);
         let messages = Messages::new(
             access.clone(),
             store.clone(),
@@ -132,7 +139,7 @@ impl App {
             models.clone(),
             runs.clone(),
             clock,
-            Rules { max_bytes: settings.max_message_bytes, policy: settings.content_policy },
+            rules(settings),
         );
         let histories = Histories::new(access.clone(), store.clone(), bus.clone(), clock);
         let policy = settings.content_policy;
@@ -186,7 +193,7 @@ impl App {
             .add_service(reflection)
             .add_service(old_reflection)
             .prepare();
-        Ok(Self { lifecycle, routes, edge, health, store, bus, runs, hub, signals, _lock: lock })
+        Ok(Self { lifecycle, routes, edge, health, store, bus, runs, tools, hub, signals, _lock: lock })
     }
 
     /// The services behind the edge, to be called in this process.
@@ -200,6 +207,7 @@ impl App {
     /// When the transport fails.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         self.lifecycle.spawn_helper(self.runs.clone().keep_leases());
+        self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(sweep(self.bus.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(checkpoint(self.store.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(pass_signals(self.signals.clone(), self.hub.clone(), self.lifecycle.clone()));
@@ -229,6 +237,16 @@ fn throttle_limits(settings: &Settings) -> ThrottleLimits {
         per_address: settings.sign_in_failures_per_address,
         window: settings.sign_in_window,
     }
+}
+
+fn rules(settings: &Settings) -> Rules {
+    let quota = settings.daily_token_quota.map(|tokens| DailyQuota(tokens.into()));
+    Rules { max_bytes: settings.max_message_bytes, policy: settings.content_policy, quota }
+}
+
+fn response_cache(settings: &Settings) -> Option<ResponseCache> {
+    let cache = || ResponseCache::in_memory(settings.response_cache_ttl, settings.response_cache_bytes);
+    settings.response_cache.then(cache)
 }
 
 fn token_policy(settings: &Settings) -> TokenPolicy {
@@ -279,6 +297,12 @@ async fn checkpoint(store: Store, lifecycle: Lifecycle) {
             tracing::warn!(error = format!("{error:?}"), "cannot move what was written to its place");
         }
     }
+}
+
+/// Runs may call tools until the hard stop.
+async fn close_tools(tools: Tools, lifecycle: Lifecycle) {
+    lifecycle.stopped().cancelled().await;
+    tools.close().await;
 }
 
 async fn pass_signals(signals: Signals, hub: Hub, lifecycle: Lifecycle) {

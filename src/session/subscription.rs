@@ -3,12 +3,13 @@
 use super::{
     command::{Answer, Outgoing, Subscribed, Wanted},
     connection::Connection,
-    follow,
+    follow, splice,
 };
 use crate::{
     error::{Error, Result, Violation},
     model::{
         conversation::{MemberRole, Membership},
+        cursor::Cursor,
         event::{Draft, Happening},
         ids::ConversationId,
         topic::{Epoch, Topic},
@@ -120,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// Of each run that lasts in a conversation: its start and its text so far.
+    /// Of each run that lasts in a conversation: its start, its text so far and the tools that it called.
     async fn answers_under_way(&mut self, membership: Membership) -> Vec<Outgoing> {
         let (runs, conversation_id) = (self.sessions.runs.clone(), membership.conversation_id);
         let running = match self.sessions.run(async move { runs.running(conversation_id).await }).await {
@@ -139,8 +140,10 @@ impl Connection {
             };
             // Of a run that has ended in between, the end waits in the mailbox.
             let content = if message.status.is_running() { text } else { message.content.clone() };
-            self.shown.set(id, content.len() as u64);
-            for happening in [Happening::start_of(&message), Happening::Snapshot { content }] {
+            let tools = splice::tool_events(&message.tool_calls);
+            self.shown.set(id, Cursor { bytes: content.len() as u64, tools: tools.len() as u64 });
+            let text = [Happening::start_of(&message), Happening::Snapshot { content }];
+            for happening in text.into_iter().chain(tools.into_iter().map(|(.., happening)| happening)) {
                 outgoing.push(Outgoing::Draft(Draft { conversation_id, message_id: Some(id), happening }));
             }
         }

@@ -9,8 +9,11 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Pools, Store, read,
+    Pools, Store,
+    message::MessageRow,
     schema::{messages, run_chunks},
+    snapshot,
+    tool_call::attach_tool_calls,
     types::sql,
     write,
 };
@@ -83,18 +86,26 @@ impl Store {
         Ok(chunks.iter().map(|chunk| chunk.message_id).filter(|id| !kept.contains(id)).collect())
     }
 
-    /// The text that a run has logged so far, and its message. Read in this order, so that what ends in between is in the
-    /// message, and what is logged in between is still to be delivered.
+    /// The text that a run has logged so far, and its message with the tools that it has called, all of the same moment.
     pub(crate) async fn run_so_far(&self, membership: &Membership, id: MessageId) -> Result<Option<(String, Message)>> {
-        let chunks: Vec<String> = read!(self, |connection| {
-            run_chunks::table
+        snapshot!(self, |connection| {
+            let row: Option<MessageRow> = messages::table
+                .filter(messages::id.eq(id))
+                .filter(messages::conversation_id.eq(membership.conversation_id))
+                .select(MessageRow::as_select())
+                .first(connection)
+                .await
+                .optional()?;
+            let mut found: Vec<Message> = row.into_iter().map(Into::into).collect();
+            attach_tool_calls!(connection, found);
+            let chunks: Vec<String> = run_chunks::table
                 .filter(run_chunks::message_id.eq(id))
                 .order(run_chunks::offset)
                 .select(run_chunks::content)
                 .load(connection)
-                .await?
-        });
-        Ok(self.message(membership, id).await?.map(|message| (chunks.concat(), message)))
+                .await?;
+            Ok(found.pop().map(|message| (chunks.concat(), message)))
+        })
     }
 }
 

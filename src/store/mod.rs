@@ -20,6 +20,7 @@ mod schema;
 mod search;
 mod session;
 mod sqlite;
+mod tool_call;
 mod turn;
 mod types;
 mod usage;

@@ -13,6 +13,7 @@ use colloquy::{
         caller::Caller,
         clock::Clock,
         conversation::MemberRole,
+        cursor::Cursor,
         event::{Draft, Happening},
         ids::{ConversationId, MessageId, SessionId},
         topic::Topic,
@@ -21,13 +22,14 @@ use colloquy::{
     },
     service::{
         access::Access,
-        runs::{Limits, Runs},
+        runs::{Limits, Makers, Runs},
     },
     session::{
         follow::{Following, follow},
         hub::Hub,
         seat::Seat,
     },
+    tools::{self, Tools},
 };
 use futures_util::{Stream, StreamExt as _};
 
@@ -41,7 +43,7 @@ fn token(content: &str, index: u64) -> Happening {
 }
 
 /// The next step of an answer.
-async fn next(steps: &mut (impl Stream<Item = colloquy::error::Result<(u64, Draft)>> + Unpin)) -> Happening {
+async fn next(steps: &mut (impl Stream<Item = colloquy::error::Result<(Cursor, Draft)>> + Unpin)) -> Happening {
     soon("a step", steps.next()).await.expect("the answer goes on").unwrap().1.happening
 }
 
@@ -63,9 +65,11 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
     let bus = Bus::in_memory(clock, Box::new(move |event| deliver.deliver(event)));
     let store = server.data().store().await;
     let models = llm::Settings { providers: Vec::new(), default_model: None, echo_interval: Duration::ZERO };
-    let limits = Limits { context_tokens: 0, output_tokens: 0, lease: Duration::from_secs(10) };
-    let models = Models::new(models).unwrap();
-    let runs = Runs::new(store.clone(), bus.clone(), models, clock, lifecycle.clone(), limits);
+    let limits = Limits { context_tokens: 0, output_tokens: 0, tool_rounds: 0, lease: Duration::from_secs(10) };
+    let no_tools =
+        tools::Settings { built_in: Vec::new(), servers: Vec::new(), timeout: Duration::ZERO, max_result_bytes: 0 };
+    let makers = Makers { models: Models::new(models).unwrap(), tools: Tools::new(no_tools, clock), cache: None };
+    let runs = Runs::new(store.clone(), bus.clone(), makers, clock, lifecycle.clone(), limits);
     let caller = Caller {
         user_id: alice.me().await.unwrap().id.parse().unwrap(),
         username: "alice".to_owned(),
@@ -88,7 +92,7 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
     logged.until_bytes(4).await;
     publish(token("a ", 0)).await;
     publish(token("b ", 2)).await;
-    let following = Following { membership, message_id, after: 0, is_new: false };
+    let following = Following { membership, message_id, after: Cursor::default(), is_new: false };
     let mut steps = pin!(follow(seat, runs, lifecycle, following));
     assert!(matches!(next(&mut steps).await, Happening::Start { .. }));
     assert_eq!(next(&mut steps).await, token("a b ", 0));
@@ -109,7 +113,7 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
     publish(token("d ", 6)).await;
     upstream.release(2);
     assert_eq!(logged.until_last().await.kind, "end");
-    let end = |usage| Happening::End { finish_reason: "stop".to_owned(), usage, content_length: 12 };
+    let end = |usage| Happening::End { finish_reason: "stop".to_owned(), usage, content_length: 12, is_cached: false };
     publish(end(Usage::default())).await;
     assert_eq!(next(&mut steps).await, token("f ", 10));
     assert_eq!(next(&mut steps).await, end(Usage { input_tokens: 12, output_tokens: 34 }));

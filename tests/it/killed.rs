@@ -113,6 +113,9 @@ async fn another_node_ends_what_a_killed_one_was_saying() {
     assert_eq!((last.kind.as_str(), &last.data["code"]), ("error", &"INTERRUPTED".into()));
     let message = alice.message(&answer.conversation, &answer.id).await;
     assert_eq!((&message["status"], message["content"].as_str()), (&"interrupted".into(), Some(&*viewer.text)));
+    let (_, usage) = alice.get("/api/v1/users/me/usage").await;
+    assert_eq!(usage["usage"][0]["output_tokens"], message["usage"]["output_tokens"], "{usage}");
+    assert!(message["usage"]["output_tokens"].as_i64() > Some(0), "what was written has its price: {message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,7 +189,9 @@ async fn a_data_folder_belongs_to_one_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_start_names_what_is_wrong() {
     let data = Data::fresh().await;
-    for (setting, wrong) in [("run_lease", "soon"), ("no_such_setting", "1"), ("default_model", "acme/none")] {
+    for (setting, wrong) in
+        [("run_lease", "soon"), ("no_such_setting", "1"), ("default_model", "acme/none"), ("tools", "hammer")]
+    {
         let (code, line) = refused(&data, &[(setting, wrong)], &[]).await;
         let name = setting.replace('_', " ");
         assert_eq!(code, Some(78), "{line}");

@@ -10,6 +10,7 @@
 
 mod accounts;
 mod answers;
+mod cached;
 mod contract;
 mod conversations;
 mod database;
@@ -25,10 +26,12 @@ mod mocks;
 mod openapi;
 mod processes;
 mod providers;
+mod quota;
 mod reasons;
 mod rooms;
 mod sending;
 mod sessions;
 mod tokens;
+mod tools;
 mod users;
 mod viewers;

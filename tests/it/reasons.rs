@@ -95,6 +95,12 @@ async fn story(reason: ErrorReason) -> Told {
             call(&alice, Method::POST, "/api/v1/auth/login", guess).await;
             call(&alice, Method::POST, "/api/v1/auth/login", guess).await
         }
+        ErrorReason::QuotaExceeded => {
+            let alice = alice(&[("daily_token_quota", "1")]).await;
+            let path = format!("/api/v1/conversations/{}/messages", alice.conversation().await);
+            call(&alice, Method::POST, &path, r#"{"content":"one two","wait":true}"#).await;
+            call(&alice, Method::POST, &path, r#"{"content":"three"}"#).await
+        }
         ErrorReason::ProcessingError => {
             let server = Server::start().await;
             let alice = server.register("alice").await;

@@ -6,7 +6,11 @@ use colloquy::proto::{
 };
 use tonic::{Code, Status};
 
-use crate::harness::{Actor, PASSWORD, Server, reason, violations};
+use crate::harness::{
+    Actor, PASSWORD, Server, reason,
+    upstream::{Script, Upstream},
+    violations,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_changed_field_by_field() {
@@ -114,6 +118,22 @@ async fn who_leaves_takes_along_what_nobody_else_owns() {
     assert_eq!(alice.login("alice", PASSWORD).await.map(drop).unwrap_err().code(), Code::Unauthenticated);
     bob.me().await.unwrap();
     server.register("alice").await.me().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_outlives_the_account_that_asked_for_it() {
+    let upstream = Upstream::start(Script::openai().text("well").pause().end()).await;
+    let server = Server::asking(&upstream, &[]).await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let conversation = bob.conversation().await;
+    bob.add(&conversation, &alice, "member").await;
+    let (_, answer) = alice.send(&conversation, "hello").await;
+    let mut events = bob.resume_chat(&answer, 0).await;
+    while events.next().await.expect("the answer goes on").kind != "token" {}
+    alice.users().delete_me(DeleteMeRequest {}).await.unwrap();
+    upstream.release(1);
+    assert_eq!(events.next().await.unwrap().kind, "end");
+    assert_eq!(bob.message(&conversation, &answer).await["status"], "complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,17 +37,20 @@ async fn json_holds_everything_as_the_api_writes_it() {
                 "id": question, "conversation_id": chat, "seq": 1, "role": "user", "author_id": alice.id,
                 "content": "q \"quoted\"", "status": "complete", "sibling_ids": [], "is_deleted": false,
                 "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z",
+                "tool_calls": [], "cached": false,
             },
             {
                 "id": answer, "conversation_id": chat, "seq": 2, "parent_id": question, "role": "assistant",
                 "content": "a", "status": "complete", "model": "echo", "sibling_ids": [answer, again],
                 "is_deleted": false,
                 "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z",
+                "tool_calls": [], "cached": false,
             },
             {
                 "id": again, "conversation_id": chat, "seq": 3, "parent_id": question, "role": "assistant",
                 "content": "a'", "status": "complete", "model": "echo", "sibling_ids": [answer, again], "is_deleted": false,
                 "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z",
+                "tool_calls": [], "cached": false,
             },
         ])
     );

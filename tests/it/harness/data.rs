@@ -177,10 +177,7 @@ impl Drop for Database {
         if let Self::Postgres { server, name } = self {
             let (server, drop_it) = (server.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
             // A test does not wait for it.
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(postgres_does(&server, &drop_it));
-            });
+            std::thread::spawn(move || wait(postgres_does(&server, &drop_it)));
         }
     }
 }
@@ -200,8 +197,10 @@ async fn postgres_says<T: QueryableByName<diesel::pg::Pg> + Send + 'static>(url:
     diesel_async::RunQueryDsl::load(diesel::sql_query(query), &mut connection).await.unwrap()
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
+/// Waits on a thread of its own: a test's own thread would swallow what wakes the test meanwhile.
+fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let on_its_own = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+    std::thread::scope(|scope| scope.spawn(on_its_own).join().unwrap())
 }
 
 fn sqlite(file: &Path) -> SqliteConnection {
