@@ -8,7 +8,7 @@ MOCKS := tests/it/node_modules/.package-lock.json
 MODEL := .venv/ready
 DENY := .tools/bin/cargo-deny
 
-.PHONY: help run model test lint fmt bench clean
+.PHONY: help run model test services lint baseline fmt bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -24,8 +24,12 @@ run: ## Builds and serves everything; offers the model of `make model` when it r
 model: $(MODEL) ## Serves a small language model on this machine, for `make run` to find
 	@exec .venv/bin/python tests/model/serve.py $(MODEL_PORT)
 
-test: $(MOCKS) $(MODEL) ## Gets what the tests need and runs them all
+test: $(MOCKS) $(MODEL) ## Gets what the tests need and runs them all: embedded, and on real servers
 	$(CARGO) test --locked --workspace
+	tests/services.sh $(CARGO) test --locked -p colloquy --test it
+
+services: ## Serves a PostgreSQL and a Redis of this project's own until interrupted
+	@exec tests/services.sh
 
 lint: $(TOOLS) $(DENY) ## Checks format, lints, docs, the contract and the dependencies
 	$(CARGO) fmt --all --check
@@ -33,7 +37,11 @@ lint: $(TOOLS) $(DENY) ## Checks format, lints, docs, the contract and the depen
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	tools/node_modules/.bin/buf lint
 	tools/node_modules/.bin/buf format --diff --exit-code proto
+	tools/node_modules/.bin/buf breaking --against proto/baseline.binpb
 	$(DENY) --locked check bans licenses sources
+
+baseline: $(TOOLS) ## Accepts the contract as it is, as what later changes must not break
+	tools/node_modules/.bin/buf build --exclude-source-info -o proto/baseline.binpb
 
 fmt: $(TOOLS) ## Formats code and contract
 	$(CARGO) fmt --all

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::ids::UserId;
+
 /// A fault of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -48,6 +50,16 @@ pub enum Error {
     #[error("too many tries, come back in {} s", .retry_after.as_secs_f64().ceil())]
     RateLimited {
         /// When to come back.
+        retry_after: Duration,
+    },
+    /// The user has used up the tokens of the day: come back on the next.
+    #[error("the day's {tokens} tokens are used up, come back in {} s", .retry_after.as_secs_f64().ceil())]
+    QuotaExceeded {
+        /// Whose.
+        user_id: UserId,
+        /// What a day has.
+        tokens: i64,
+        /// How long this day lasts.
         retry_after: Duration,
     },
     /// Too many live connections.

@@ -5,8 +5,9 @@
 //! - `error`: the one error of the domain
 //! - `config`: every setting, from file, environment and flags
 //! - `store`: SQL
-//! - `live`: events, signals, tickets and limits of the present
+//! - `live`: events, signals, tickets, limits and cached answers: what may be lost
 //! - `llm`: model providers
+//! - `tools`: what models may call
 //! - `service`: the rules, by noun
 //! - `session`: live connections of this node
 //! - `proto`: the contract as generated code
@@ -30,3 +31,4 @@ pub mod service;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod tools;

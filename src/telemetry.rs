@@ -7,13 +7,16 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 
 use crate::config::{LogFormat, Settings};
 
+/// It logs what it sends and gets, and that may quote conversations.
+const TALKATIVE: &str = "rmcp=off";
+
 /// Sends logs to standard error; without settings, as they are without any. An unknown level falls back to `info` and
 /// says so.
 pub fn start_logs(settings: Option<&Settings>) {
     let level = settings.map_or("info", |settings| &settings.log_level);
-    let parsed = EnvFilter::try_new(level);
+    let parsed = EnvFilter::try_new(format!("{TALKATIVE},{level}"));
     let fault = parsed.as_ref().err().map(ToString::to_string);
-    let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = parsed.unwrap_or_else(|_| EnvFilter::new(format!("{TALKATIVE},info")));
     let on_terminal = std::io::stderr().is_terminal();
     let usual = if on_terminal { LogFormat::Pretty } else { LogFormat::Json };
     let registry = tracing_subscriber::registry().with(filter);

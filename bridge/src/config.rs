@@ -33,7 +33,7 @@ pub struct Settings {
     pub drain_limit: Duration,
     /// How long an event stream may be silent before it gets a comment.
     pub sse_keep_alive: Duration,
-    /// How long requests and sockets may go on after the stop signal.
+    /// How long requests, event streams and sockets may go on after the stop signal.
     pub shutdown_grace: Duration,
     /// Whether the address that the nearest proxy put last in `X-Forwarded-For` is believed.
     pub trust_forwarded_for: bool,

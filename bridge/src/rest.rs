@@ -35,8 +35,7 @@ pub(crate) struct Rest {
     client: Client,
     max_body_bytes: usize,
     body_deadline: Duration,
-    sse_keep_alive: Duration,
-    stop: CancellationToken,
+    events: sse::Keeping,
 }
 
 /// A request's head.
@@ -55,8 +54,7 @@ impl Rest {
             client,
             max_body_bytes: settings.max_body_bytes,
             body_deadline: settings.request_deadline,
-            sse_keep_alive: settings.sse_keep_alive,
-            stop,
+            events: sse::Keeping::new(settings, stop),
         }
     }
 
@@ -92,7 +90,7 @@ impl Rest {
             Answer::Events(events) => {
                 let stream = self.client.server_streaming(&route.path, visitor, message).await?;
                 let writer = sse::Writer::new(self.schema.transcoder.clone(), events.clone());
-                Ok(sse::response(stream, writer, self.sse_keep_alive, self.stop.clone())?)
+                Ok(sse::response(stream, writer, self.events.clone())?)
             }
             Answer::One { status, form } => {
                 let answer = self.client.unary(&route.path, visitor, message).await?;

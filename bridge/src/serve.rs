@@ -34,8 +34,8 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
 /// Serves HTTP on `listener` until `shutdown`, and returns when the last request and the last socket have ended.
 ///
-/// From `shutdown` on event streams end at once; requests and sockets have [`Settings::shutdown_grace`] to end in their own
-/// way.
+/// From `shutdown` on requests, event streams and sockets have [`Settings::shutdown_grace`] to end in their own way; event
+/// streams that last longer are told to come back.
 pub async fn serve(
     listener: TcpListener,
     upstream: Upstream,

@@ -13,12 +13,13 @@ use futures_util::{FutureExt as _, Stream};
 use http::{HeaderName, HeaderValue, header};
 use serde_json::json;
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use warp::reply::{Reply as _, Response};
 
 use crate::{
     client::settle,
+    config::Settings,
     record,
     refusal::{Reason, Refusal, is_retryable, reason_of},
     schema::Events,
@@ -27,17 +28,38 @@ use crate::{
 
 /// What keeps a silent stream open: a comment, which clients skip.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
+/// How long before its connection is cut a stream says its last word, at most.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How streams are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeping {
+    /// How long a stream may be silent before it gets a comment.
+    keep_alive: Duration,
+    /// How long a stream may go on from `stop` on.
+    grace: Duration,
+    stop: CancellationToken,
+}
+
+impl Keeping {
+    pub(crate) fn new(settings: &Settings, stop: CancellationToken) -> Self {
+        let grace = settings.shutdown_grace;
+        Self { keep_alive: settings.sse_keep_alive, grace: grace - FAREWELL.min(grace / 2), stop }
+    }
+
+    /// Completes when streams must end.
+    async fn until_over(self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(self.grace).await;
+    }
+}
 
 /// Answers with the messages of `upstream`.
 ///
 /// The answer begins at once, before there is a message; only a call that has failed by now is an error of its own. The
-/// stream ends when the RPC or the server does, and dropping it drops the call.
-pub(crate) fn response(
-    mut upstream: Streaming<Bytes>,
-    writer: Writer,
-    keep_alive: Duration,
-    stop: CancellationToken,
-) -> Result<Response, Status> {
+/// stream ends when the RPC does, or when the server's grace is over: then with an error that asks the client to come back.
+/// Dropping it drops the call.
+pub(crate) fn response(mut upstream: Streaming<Bytes>, writer: Writer, keeping: Keeping) -> Result<Response, Status> {
     let first = match upstream.message().now_or_never() {
         Some(Err(status)) => return Err(settle(status)),
         Some(Ok(message)) => First::Known(message),
@@ -47,9 +69,9 @@ pub(crate) fn response(
         upstream: Some(upstream),
         first,
         writer,
-        keep_alive,
-        silence: Box::pin(tokio::time::sleep(keep_alive)),
-        stop: Box::pin(stop.cancelled_owned()),
+        keep_alive: keeping.keep_alive,
+        silence: Box::pin(tokio::time::sleep(keeping.keep_alive)),
+        over: Box::pin(keeping.until_over()),
     };
     let mut response = warp::reply::stream(events).into_response();
     let headers = response.headers_mut();
@@ -73,7 +95,7 @@ struct EventStream {
     writer: Writer,
     keep_alive: Duration,
     silence: Pin<Box<Sleep>>,
-    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    over: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
 }
 
 impl EventStream {
@@ -107,9 +129,11 @@ impl Stream for EventStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.stop.as_mut().poll(cx).is_ready() {
-            this.upstream = None;
-            return Poll::Ready(None);
+        if this.upstream.is_some() && this.over.as_mut().poll(cx).is_ready() {
+            (this.upstream, this.first) = (None, First::Awaited);
+            let refusal =
+                Refusal::new(Reason::Unavailable, "the server stops: come back and go on after the last event");
+            return Poll::Ready(Some(Ok(this.writer.error(&refusal.into()))));
         }
         loop {
             let event = match this.poll_message(cx) {
@@ -132,15 +156,17 @@ impl Stream for EventStream {
 pub(crate) struct Writer {
     transcoder: Arc<Transcoder>,
     events: Arc<Events>,
+    /// The answer that the events are about; empty until one of them named it.
+    answer: String,
 }
 
 impl Writer {
     pub(crate) fn new(transcoder: Arc<Transcoder>, events: Arc<Events>) -> Self {
-        Self { transcoder, events }
+        Self { transcoder, events, answer: String::new() }
     }
 
     /// The event that `message` makes; empty when there is nothing to show of it.
-    fn event(&self, message: &[u8]) -> Result<Bytes, Malformed> {
+    fn event(&mut self, message: &[u8]) -> Result<Bytes, Malformed> {
         let mut out = Vec::with_capacity(2 * message.len() + 64);
         match &*self.events {
             Events::Plain(id) => {
@@ -160,6 +186,9 @@ impl Writer {
                     }
                 }
                 let Some((variant, value)) = shown else { return Ok(Bytes::new()) };
+                if let (true, Some(number)) = (self.answer.is_empty(), variant.answer) {
+                    self.answer = String::from_utf8_lossy(record::bytes(value, number)?).into_owned();
+                }
                 out.extend_from_slice(format!("id: {cursor}\ndata: {{\"type\":\"{}\"", variant.name).as_bytes());
                 self.transcoder.fields_to_json(variant.message, value, &mut out)?;
                 out.push(b'}');
@@ -171,12 +200,15 @@ impl Writer {
 
     /// The last event of a stream that failed.
     fn error(&self, status: &Status) -> Bytes {
-        let error = json!({
+        let mut error = json!({
             "type": "error",
             "code": reason_of(status),
             "message": status.message(),
             "retryable": is_retryable(status.code()),
         });
+        if !self.answer.is_empty() {
+            error["message_id"] = json!(self.answer);
+        }
         format!("data: {error}\n\n").into()
     }
 }

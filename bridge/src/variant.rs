@@ -4,6 +4,9 @@ use prost_reflect::{ExtensionDescriptor, MessageDescriptor, Value};
 
 use crate::transcode::{MessageId, Transcoder};
 
+/// The field that names an answer.
+const ANSWER: &str = "message_id";
+
 /// A member of the `oneof`.
 #[derive(Clone, Debug)]
 pub(crate) struct Variant {
@@ -13,6 +16,8 @@ pub(crate) struct Variant {
     pub(crate) number: u32,
     /// What it holds.
     pub(crate) message: MessageId,
+    /// The field of what it holds that names the answer it is about.
+    pub(crate) answer: Option<u32>,
 }
 
 /// All members of the `oneof`.
@@ -37,8 +42,11 @@ impl Variants {
             else {
                 return None;
             };
-            let message = transcoder.message(field.kind().as_message()?.full_name())?;
-            Some(Variant { name, number: field.number(), message })
+            let kind = field.kind();
+            let held = kind.as_message()?;
+            let message = transcoder.message(held.full_name())?;
+            let answer = held.get_field_by_name(ANSWER).map(|field| field.number());
+            Some(Variant { name, number: field.number(), message, answer })
         };
         let mut members = message.fields().filter_map(member).collect::<Vec<_>>();
         members.sort_by_key(|variant| variant.number);

@@ -1,15 +1,12 @@
 //! The composition root: builds a core from its settings and serves it on listeners that are handed in.
 
+pub mod database;
 mod health;
 mod providers;
+mod tools;
 
-use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs::File, time::Duration};
 
-use anyhow::Context as _;
 use tokio::{net::TcpListener, time::MissedTickBehavior};
 use tonic::{
     service::Routes,
@@ -36,12 +33,13 @@ use crate::{
         Redis,
         bus::Bus,
         link,
+        response_cache::ResponseCache,
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
         ticket::Tickets,
     },
     llm::Models,
-    model::{clock::Clock, user::NewUser},
+    model::{clock::Clock, usage::DailyQuota, user::NewUser},
     proto::{
         self, auth_service_server::AuthServiceServer, chat_service_server::ChatServiceServer,
         conversation_service_server::ConversationServiceServer, raw::session_service_server::SessionServiceServer,
@@ -58,12 +56,13 @@ use crate::{
         members::Members,
         messages::{Messages, Rules},
         passwords::Passwords,
-        runs::{Limits, Runs},
+        runs::{Limits, Makers, Runs},
         tokens::{TokenPolicy, Tokens},
         users::Users,
     },
     session::{hub::Hub, sessions::Sessions, signals},
     store::Store,
+    tools::Tools,
 };
 
 /// How often what was written is moved to its place.
@@ -83,10 +82,11 @@ pub struct App {
     health: HealthReporter,
     store: Store,
     redis: Option<Redis>,
+    tools: Tools,
     sessions: Sessions,
     signals: Signals,
-    /// Held for as long as the core lives: two processes on one SQLite file would end each other's runs.
-    _lock: File,
+    /// Held for as long as the core lives: a process believes that a database in its own folder is its alone.
+    _lock: Option<File>,
 }
 
 impl App {
@@ -100,8 +100,8 @@ impl App {
         let clock = Clock::shifted(settings.clock_ahead_micros);
         let models = Models::new(providers::settings(settings))?;
         let redis = open_redis(settings).await?;
-        let lock = lock_folder(&settings.data_dir)?;
-        let store = Store::open_sqlite(&database_file(settings)?).await?;
+        let lock = database::lock(settings)?;
+        let store = database::open(settings).await?;
 
         let hub = Hub::default();
         let signals = Signals::new(redis.as_ref());
@@ -128,10 +128,12 @@ impl App {
         let limits = Limits {
             context_tokens: settings.context_token_budget,
             output_tokens: settings.max_output_tokens,
+            tool_rounds: settings.tool_rounds,
             lease: settings.run_lease,
         };
-        let runs =
-            Runs::new(store.clone(), bus.clone(), signals.clone(), models.clone(), clock, lifecycle.clone(), limits);
+        let tools = Tools::new(tools::settings(settings), clock);
+        let makers = Makers { models: models.clone(), tools: tools.clone(), cache: response_cache(settings) };
+        let runs = Runs::new(store.clone(), bus.clone(), signals.clone(), makers, clock, lifecycle.clone(), limits);
         let messages = Messages::new(
             access.clone(),
             store.clone(),
@@ -139,7 +141,7 @@ impl App {
             models.clone(),
             runs.clone(),
             clock,
-            Rules { max_bytes: settings.max_message_bytes, policy: settings.content_policy },
+            rules(settings),
         );
         let histories = Histories::new(access.clone(), store.clone(), bus.clone(), clock);
         let policy = settings.content_policy;
@@ -174,7 +176,7 @@ impl App {
         if let Some(admin) = first_admin(settings)? {
             accounts.ensure_admin(admin).await?;
         }
-        if settings.database_url.is_none() {
+        if lock.is_some() {
             // The database is in the folder, and the folder this process's alone: whoever held a lease before is dead.
             store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
         }
@@ -193,7 +195,7 @@ impl App {
             .add_service(reflection)
             .add_service(old_reflection)
             .prepare();
-        Ok(Self { lifecycle, routes, edge, health, store, redis, sessions, signals, _lock: lock })
+        Ok(Self { lifecycle, routes, edge, health, store, redis, tools, sessions, signals, _lock: lock })
     }
 
     /// The services behind the edge, to be called in this process.
@@ -208,6 +210,7 @@ impl App {
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let Sessions { bus, runs, .. } = &self.sessions;
         self.lifecycle.spawn_helper(runs.clone().keep_leases());
+        self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(sweep(bus.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(checkpoint(self.store.clone(), self.lifecycle.clone()));
         if let Some(redis) = &self.redis {
@@ -241,6 +244,16 @@ fn throttle_limits(settings: &Settings) -> ThrottleLimits {
         per_address: settings.sign_in_failures_per_address,
         window: settings.sign_in_window,
     }
+}
+
+fn rules(settings: &Settings) -> Rules {
+    let quota = settings.daily_token_quota.map(|tokens| DailyQuota(tokens.into()));
+    Rules { max_bytes: settings.max_message_bytes, policy: settings.content_policy, quota }
+}
+
+fn response_cache(settings: &Settings) -> Option<ResponseCache> {
+    let cache = || ResponseCache::in_memory(settings.response_cache_ttl, settings.response_cache_bytes);
+    settings.response_cache.then(cache)
 }
 
 fn token_policy(settings: &Settings) -> TokenPolicy {
@@ -279,25 +292,6 @@ async fn open_redis(settings: &Settings) -> anyhow::Result<Option<Redis>> {
     }
 }
 
-fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
-    match settings.database_url.as_deref() {
-        None => Ok(settings.data_dir.join("colloquy.db")),
-        Some(url) => match url.strip_prefix("sqlite:") {
-            Some(path) => Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path))),
-            None => Err(SettingError::new("database_url", "must begin with sqlite:").into()),
-        },
-    }
-}
-
-fn lock_folder(folder: &Path) -> anyhow::Result<File> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    let path = folder.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-    file.try_lock().with_context(|| format!("another process uses the data folder {}", folder.display()))?;
-    Ok(file)
-}
-
 fn reflection() -> anyhow::Result<(
     tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
     tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection>,
@@ -325,4 +319,10 @@ async fn checkpoint(store: Store, lifecycle: Lifecycle) {
             tracing::warn!(error = format!("{error:?}"), "cannot move what was written to its place");
         }
     }
+}
+
+/// Runs may call tools until the hard stop.
+async fn close_tools(tools: Tools, lifecycle: Lifecycle) {
+    lifecycle.stopped().cancelled().await;
+    tools.close().await;
 }

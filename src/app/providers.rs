@@ -34,6 +34,7 @@ fn config(provider: &Provider, settings: &Settings) -> llm::ProviderConfig {
         silence: settings.provider_silence_timeout,
         total: settings.provider_total_timeout,
     };
+    config.tools = provider.tools;
     config.retries = settings.provider_retries;
     config
 }

@@ -59,6 +59,7 @@ pub(super) fn settings(
         request_deadline: settings.request_timeout,
         ping_interval: settings.heartbeat_interval,
         silence_limit: settings.connection_timeout,
+        shutdown_grace: settings.shutdown_grace,
         bridge_key: Some(HeaderValue::from_str(key).context("setting bridge_key: must be visible ASCII")?),
         allowed_origins,
         metrics: metrics.map(|handle| Arc::new(move || handle.render()) as RenderMetrics),

@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod core;
+pub mod db;
 pub mod serve;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -40,6 +41,11 @@ enum Command {
         /// The cores' addresses, such as `http://10.0.0.1:50051`, divided by commas.
         #[arg(long, value_delimiter = ',', required = true)]
         core: Vec<http::Uri>,
+    },
+    /// Looks after the database.
+    Db {
+        #[command(subcommand)]
+        action: db::Action,
     },
 }
 
@@ -96,6 +102,7 @@ async fn obey(cli: Cli) -> anyhow::Result<()> {
         Command::Serve => serve::run(&settings, ready_file, lifecycle).await,
         Command::Core => core::run(&settings, ready_file, lifecycle).await,
         Command::Bridge { core } => bridge::run(&settings, &core, ready_file, lifecycle).await,
+        Command::Db { action } => db::run(&settings, action).await,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     model::{
         caller::Caller,
         conversation::MemberRole,
+        cursor::Cursor,
         ids::{ConversationId, MessageId},
     },
     proto::{self, chat_service_server::ChatService},
@@ -40,12 +41,12 @@ impl ChatApi {
         Self { sessions, models }
     }
 
-    /// The events of one answer, from a byte on.
+    /// The events of one answer, from a place on.
     async fn follow(
         &self,
         caller: &Caller,
         message_id: MessageId,
-        after: u64,
+        after: Cursor,
         is_new: bool,
     ) -> Result<impl Stream<Item = Result<proto::ChatEvent, Status>> + Send + use<>> {
         let membership = self.sessions.access.message(caller, message_id, MemberRole::Viewer).await?;
@@ -54,7 +55,7 @@ impl ChatApi {
         let steps = follow::follow(seat, self.sessions.runs.clone(), self.sessions.lifecycle.clone(), following);
         Ok(steps.filter_map(|step| {
             future::ready(match step {
-                Ok((offset, draft)) => frame::chat_event(offset, draft).map(Ok),
+                Ok((place, draft)) => frame::chat_event(place, draft).map(Ok),
                 Err(error) => Some(Err(error.into())),
             })
         }))
@@ -107,7 +108,7 @@ impl ChatService for ChatApi {
         };
         let sent = messages.send(&caller, conversation_id, sending).await.map_err(as_message)?;
         let reply = sent.reply.ok_or(Error::FailedPrecondition("this message was sent before without an answer"))?;
-        let events = self.follow(&caller, reply.id, 0, true).await?;
+        let events = self.follow(&caller, reply.id, Cursor::default(), true).await?;
         let responses = events.map(|event| Ok(proto::StreamChatResponse { event: Some(event?) }));
         Ok(Response::new(Box::pin(responses)))
     }
@@ -122,7 +123,7 @@ impl ChatService for ChatApi {
         let request = request.into_inner();
         let message_id = parse::id("message_id", &request.message_id)?;
         let after = u64::try_from(request.after).map_err(|_| Error::invalid("after", "must not be negative"))?;
-        let events = self.follow(&caller, message_id, after, false).await?;
+        let events = self.follow(&caller, message_id, Cursor::from_offset(after), false).await?;
         let responses = events.map(|event| Ok(proto::ResumeChatResponse { event: Some(event?) }));
         Ok(Response::new(Box::pin(responses)))
     }

@@ -4,11 +4,15 @@ use bytes::Bytes;
 use prost::Message as _;
 use uuid::Uuid;
 
-use super::status::{MARKUP, log, reason, reason_name};
+use super::{
+    message::{signed, structure},
+    status::{MARKUP, log, reason, reason_name},
+};
 use crate::{
     error::{Error, Violation},
     model::{
         clock::{Clock, Timestamp},
+        cursor::Cursor,
         event::{Draft, Event, Happening},
         topic::Topic,
     },
@@ -50,7 +54,7 @@ fn frame(now: Timestamp, reply_to: Option<String>, payload: Payload) -> proto::S
 }
 
 /// A step of a run, for those who follow it alone; `None` for what is not a run's.
-pub(crate) fn chat_event(offset: u64, draft: Draft) -> Option<proto::ChatEvent> {
+pub(crate) fn chat_event(place: Cursor, draft: Draft) -> Option<proto::ChatEvent> {
     use chat_event::Event;
     let event = match payload(draft) {
         Payload::Start(start) => Event::Start(start),
@@ -63,7 +67,7 @@ pub(crate) fn chat_event(offset: u64, draft: Draft) -> Option<proto::ChatEvent> 
         Payload::Error(error) => Event::Error(error),
         _ => return None,
     };
-    Some(proto::ChatEvent { offset: signed(offset), event: Some(event) })
+    Some(proto::ChatEvent { offset: signed(place.to_offset()), event: Some(event) })
 }
 
 fn payload(draft: Draft) -> Payload {
@@ -81,29 +85,37 @@ fn payload(draft: Draft) -> Payload {
             Payload::Token(proto::Token { conversation_id, message_id, content, index: signed(index) })
         }
         Happening::Thinking { content } => Payload::Thinking(proto::Thinking { conversation_id, message_id, content }),
-        Happening::ToolCall { id, name, arguments } => {
-            let arguments = Some(structure(arguments));
-            Payload::ToolCall(proto::ToolCall { conversation_id, message_id, id, name, arguments })
-        }
-        Happening::ToolResult { id, name, content, is_error, duration_ms } => Payload::ToolResult(proto::ToolResult {
+        Happening::ToolCall { number: _, index, id, name, arguments } => Payload::ToolCall(proto::ToolCall {
             conversation_id,
             message_id,
             id,
             name,
-            content,
-            is_error,
-            duration_ms,
+            arguments: Some(structure(arguments)),
+            index: signed(index),
         }),
+        Happening::ToolResult { number: _, index, id, name, content, is_error, duration_ms } => {
+            Payload::ToolResult(proto::ToolResult {
+                conversation_id,
+                message_id,
+                id,
+                name,
+                content,
+                is_error,
+                duration_ms,
+                index: signed(index),
+            })
+        }
         Happening::Snapshot { content } => {
             Payload::Snapshot(proto::Snapshot { conversation_id, message_id, content, index: 0 })
         }
-        Happening::End { finish_reason, usage, content_length } => Payload::End(proto::RunEnded {
+        Happening::End { finish_reason, usage, content_length, is_cached } => Payload::End(proto::RunEnded {
             conversation_id,
             message_id,
             finish_reason,
             tokens_used: usage.input_tokens + usage.output_tokens,
             usage: Some(usage.into()),
             content_length: signed(content_length),
+            cached: is_cached,
         }),
         Happening::Failed { code, message, retryable, .. } => Payload::Error(proto::Error {
             code,
@@ -198,7 +210,9 @@ fn refusal(error: &Error) -> proto::Error {
         _ => Vec::new(),
     };
     let retry_after = match error {
-        Error::RateLimited { retry_after } => Some(retry_after.as_secs_f64()),
+        Error::RateLimited { retry_after } | Error::QuotaExceeded { retry_after, .. } => {
+            Some(retry_after.as_secs_f64())
+        }
         _ => None,
     };
     let code = reason_name(reason(error)).to_owned();
@@ -207,28 +221,4 @@ fn refusal(error: &Error) -> proto::Error {
 
 fn detail(violation: Violation) -> proto::ErrorDetail {
     proto::ErrorDetail { field: violation.field, description: violation.description }
-}
-
-fn structure(object: serde_json::Map<String, serde_json::Value>) -> prost_types::Struct {
-    prost_types::Struct { fields: object.into_iter().map(|(name, value)| (name, value_of(value))).collect() }
-}
-
-fn value_of(value: serde_json::Value) -> prost_types::Value {
-    use prost_types::value::Kind;
-    let kind = match value {
-        serde_json::Value::Null => Kind::NullValue(0),
-        serde_json::Value::Bool(value) => Kind::BoolValue(value),
-        serde_json::Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or_default()),
-        serde_json::Value::String(value) => Kind::StringValue(value),
-        serde_json::Value::Array(values) => {
-            Kind::ListValue(prost_types::ListValue { values: values.into_iter().map(value_of).collect() })
-        }
-        serde_json::Value::Object(object) => Kind::StructValue(structure(object)),
-    };
-    prost_types::Value { kind: Some(kind) }
-}
-
-/// Counters of ours stay far below the range of protobuf's signed integers.
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@ use crate::{
     model::{
         clock::Timestamp,
         message::{Message, MessageRole, MessageStatus},
+        tool::ToolCall,
         usage::Usage,
     },
     proto,
@@ -49,6 +50,24 @@ impl From<MessageStatus> for proto::MessageStatus {
     }
 }
 
+impl From<ToolCall> for proto::ToolUse {
+    fn from(call: ToolCall) -> Self {
+        let (content, is_error, duration_ms) = match call.result {
+            Some(result) => (Some(result.content), Some(result.is_error), Some(result.duration_ms)),
+            None => (None, None, None),
+        };
+        Self {
+            id: call.id,
+            name: call.name,
+            arguments: Some(structure(call.arguments)),
+            index: signed(call.index),
+            content,
+            is_error,
+            duration_ms,
+        }
+    }
+}
+
 impl From<Message> for proto::Message {
     fn from(message: Message) -> Self {
         let error = message.error.map(|error| proto::RunError {
@@ -74,6 +93,33 @@ impl From<Message> for proto::Message {
             is_deleted: message.is_deleted,
             created_at: Some(message.created_at.into()),
             updated_at: Some(message.updated_at.into()),
+            tool_calls: message.tool_calls.into_iter().map(Into::into).collect(),
+            cached: message.is_cached,
         }
     }
+}
+
+/// A JSON object as protobuf has it.
+pub(super) fn structure(object: serde_json::Map<String, serde_json::Value>) -> prost_types::Struct {
+    prost_types::Struct { fields: object.into_iter().map(|(name, value)| (name, value_of(value))).collect() }
+}
+
+fn value_of(value: serde_json::Value) -> prost_types::Value {
+    use prost_types::value::Kind;
+    let kind = match value {
+        serde_json::Value::Null => Kind::NullValue(0),
+        serde_json::Value::Bool(value) => Kind::BoolValue(value),
+        serde_json::Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or_default()),
+        serde_json::Value::String(value) => Kind::StringValue(value),
+        serde_json::Value::Array(values) => {
+            Kind::ListValue(prost_types::ListValue { values: values.into_iter().map(value_of).collect() })
+        }
+        serde_json::Value::Object(object) => Kind::StructValue(structure(object)),
+    };
+    prost_types::Value { kind: Some(kind) }
+}
+
+/// Counters of ours stay far below the range of protobuf's signed integers.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

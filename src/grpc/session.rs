@@ -83,8 +83,11 @@ fn command(frame: proto::ClientFrame) -> Result<Command> {
         }
         Payload::Subscribe(subscribe) => wanted(subscribe.events, subscribe.topics).map(Command::Subscribe),
         Payload::Unsubscribe(unsubscribe) => wanted(unsubscribe.events, unsubscribe.topics).map(Command::Unsubscribe),
-        Payload::JoinSession(join) => Ok(Command::Subscribe(vec![conversation(&join.session_id)?])),
-        Payload::LeaveSession(leave) => Ok(Command::Unsubscribe(vec![conversation(&leave.session_id)?])),
+        Payload::JoinSession(join) => Ok(Command::Join(parse::id("session_id", &join.session_id)?)),
+        Payload::LeaveSession(leave) => {
+            let conversation = Wanted::conversation(parse::id("session_id", &leave.session_id)?);
+            Ok(Command::Unsubscribe(vec![conversation]))
+        }
         Payload::Message(post) => Ok(Command::Send {
             conversation_id: parse::optional_id("conversation_id", post.conversation_id.as_deref())?,
             sending: Sending {
@@ -109,10 +112,6 @@ fn command(frame: proto::ClientFrame) -> Result<Command> {
         }),
         Payload::AuthRefresh(refresh) => Ok(Command::RefreshAuth { token: refresh.token }),
     }
-}
-
-fn conversation(id: &str) -> Result<Wanted> {
-    Ok(Wanted::conversation(parse::id("session_id", id)?))
 }
 
 fn wanted(events: Vec<String>, topics: Vec<proto::TopicPosition>) -> Result<Vec<Wanted>> {

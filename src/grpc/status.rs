@@ -29,6 +29,7 @@ pub(crate) fn reason(error: &Error) -> ErrorReason {
         Error::ConversationBusy => ErrorReason::ConversationBusy,
         Error::FailedPrecondition(_) => ErrorReason::FailedPrecondition,
         Error::RateLimited { .. } => ErrorReason::RateLimitExceeded,
+        Error::QuotaExceeded { .. } => ErrorReason::QuotaExceeded,
         Error::ConnectionLimit(_) => ErrorReason::ConnectionLimitExceeded,
         Error::DeadlineExceeded => ErrorReason::DeadlineExceeded,
         Error::Unavailable { .. } => ErrorReason::Unavailable,
@@ -62,8 +63,11 @@ impl From<Error> for Status {
             Error::PermissionDenied(_) => Code::PermissionDenied,
             Error::NotFound(_) => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
-            Error::ConversationBusy | Error::FailedPrecondition(_) => Code::FailedPrecondition,
-            Error::TooLarge | Error::RateLimited { .. } | Error::ConnectionLimit(_) => Code::ResourceExhausted,
+            Error::ConversationBusy => Code::Aborted,
+            Error::FailedPrecondition(_) => Code::FailedPrecondition,
+            Error::TooLarge | Error::RateLimited { .. } | Error::QuotaExceeded { .. } | Error::ConnectionLimit(_) => {
+                Code::ResourceExhausted
+            }
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Unavailable { .. } => Code::Unavailable,
             Error::Internal(_) => Code::Internal,
@@ -83,6 +87,10 @@ impl From<Error> for Status {
                 details.add_bad_request_violation(*field, MARKUP);
             }
             Error::RateLimited { retry_after } => {
+                details.set_retry_info(Some(*retry_after));
+            }
+            Error::QuotaExceeded { user_id, tokens, retry_after } => {
+                details.add_quota_failure_violation(format!("user:{user_id}"), format!("{tokens} tokens a day"));
                 details.set_retry_info(Some(*retry_after));
             }
             Error::Unavailable { .. } => {

@@ -1,6 +1,6 @@
 //! What the two provider protocols have in common: a request made from a prompt, and a reader of events.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use reqwest::header::{HeaderMap, HeaderValue, InvalidHeaderValue};
 use serde_json::Value;
@@ -37,9 +37,13 @@ impl Kind {
     pub(super) fn body(self, config: &ProviderConfig, model: &str, prompt: &Prompt) -> Value {
         let limit = config.max_output_tokens;
         let limit = prompt.max_output_tokens.map_or(limit, |wanted| wanted.min(limit));
+        let prompt = match config.tools && !prompt.tools.is_empty() {
+            true => Cow::Borrowed(prompt),
+            false => Cow::Owned(prompt.without_tools()),
+        };
         match self {
-            Self::Anthropic => anthropic::body(model, prompt, limit),
-            Self::OpenAi => openai::body(model, prompt, limit, openai::limit_field(&config.base_url)),
+            Self::Anthropic => anthropic::body(model, &prompt, limit),
+            Self::OpenAi => openai::body(model, &prompt, limit, openai::limit_field(&config.base_url)),
         }
     }
 

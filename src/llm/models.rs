@@ -96,6 +96,14 @@ impl Models {
         self.candidate(model).is_some()
     }
 
+    /// Whether `model` can be offered tools.
+    pub fn takes_tools(&self, model: &str) -> bool {
+        self.candidate(model).is_some_and(|candidate| match candidate.engine {
+            Engine::Echo { .. } => true,
+            Engine::Provider { provider, .. } => provider.config().tools,
+        })
+    }
+
     /// Asks `model`. The call begins when the stream is first polled.
     ///
     /// Until the first visible piece, failures are met with retries and then with the fallbacks of the model's

@@ -1,9 +1,10 @@
 //! What a model is asked: plain data, the same for every provider.
 
+use serde::Serialize;
 use serde_json::Value;
 
 /// A question to a model, with all that the model should know when answering it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Prompt {
     /// Instructions that stand before the conversation.
     pub system: Option<String>,
@@ -16,7 +17,7 @@ pub struct Prompt {
 }
 
 /// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Turn {
     /// Who speaks.
     pub role: Role,
@@ -25,7 +26,7 @@ pub struct Turn {
 }
 
 /// Who speaks in a [`Turn`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Role {
     /// The person, or a tool answering the assistant.
     User,
@@ -34,7 +35,7 @@ pub enum Role {
 }
 
 /// A part of a turn.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Block {
     /// Plain text.
     Text(String),
@@ -59,7 +60,7 @@ pub enum Block {
 }
 
 /// A tool that a model may call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ToolSpec {
     /// Letters, digits, `_` and `-`, at most 64: what every provider accepts.
     pub name: String,
@@ -90,6 +91,17 @@ impl Turn {
 }
 
 impl Prompt {
+    /// The same for a provider that takes no tools, and where none are offered: providers refuse calls of tools that they
+    /// are not told of. What was said besides stays.
+    pub(super) fn without_tools(&self) -> Self {
+        let is_said = |block: &&Block| matches!(block, Block::Text(_));
+        let turns = self
+            .turns
+            .iter()
+            .map(|turn| Turn { role: turn.role, content: turn.content.iter().filter(is_said).cloned().collect() });
+        Self { turns: turns.collect(), tools: Vec::new(), ..self.clone() }
+    }
+
     /// The conversation in the form that every provider takes: no empty texts, no empty turns, speakers in alternation,
     /// and a person's words first.
     ///
@@ -137,6 +149,24 @@ mod tests {
         };
         let (one, two, three) = (Block::Text("one".into()), Block::Text("two".into()), Block::Text("three".into()));
         assert_eq!(prompt.alternating(), [(Role::User, vec![&one, &two]), (Role::Assistant, vec![&three])]);
+    }
+
+    #[test]
+    fn without_tools_only_what_was_said_is_left() {
+        let call = Block::ToolUse { id: "t".into(), name: "clock".into(), arguments: Value::Null };
+        let result = Block::ToolResult { id: "t".into(), content: "noon".into(), is_error: false };
+        let prompt = Prompt {
+            turns: vec![
+                Turn::user("what time is it"),
+                Turn { role: Role::Assistant, content: vec![Block::Text("wait".into()), call] },
+                Turn { role: Role::User, content: vec![result] },
+                Turn::assistant("noon"),
+            ],
+            ..Prompt::default()
+        };
+        let [asked, wait, noon] = ["what time is it", "wait", "noon"].map(|text| Block::Text(text.into()));
+        let plain = prompt.without_tools();
+        assert_eq!(plain.alternating(), [(Role::User, vec![&asked]), (Role::Assistant, vec![&wait, &noon])]);
     }
 
     #[test]

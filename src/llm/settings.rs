@@ -41,6 +41,8 @@ pub struct ProviderConfig {
     pub breaker_open: Duration,
     /// The longest answer, in tokens.
     pub max_output_tokens: u32,
+    /// Whether its models are offered tools; many servers refuse a request that does.
+    pub tools: bool,
 }
 
 /// The protocol that a provider speaks.
@@ -102,6 +104,7 @@ impl ProviderConfig {
             breaker_failures: 5,
             breaker_open: Duration::from_secs(30),
             max_output_tokens: 4096,
+            tools: true,
         }
     }
 

@@ -46,6 +46,17 @@ impl Timestamp {
         Day::from(self).to_string()
     }
 
+    /// The day of the week in UTC, such as `Monday`.
+    pub fn weekday(self) -> String {
+        self.date_time().weekday().to_string()
+    }
+
+    /// When the next UTC day begins.
+    pub fn next_day(self) -> Self {
+        const DAY: i64 = 86_400_000_000;
+        Self((self.0.div_euclid(DAY) + 1).saturating_mul(DAY))
+    }
+
     fn date_time(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }

@@ -10,6 +10,7 @@ use super::{
     clock::Timestamp,
     ids::{ConversationId, MessageId, UserId},
     message::Message,
+    tool::{self, Arguments, ToolCall, ToolResult},
     topic::Topic,
     usage::Usage,
 };
@@ -38,15 +39,23 @@ pub enum Happening {
     },
     /// A tool starts.
     ToolCall {
+        /// Its place among the tool events of the answer, from 1.
+        number: u64,
+        /// Where in the answer, in UTF-8 bytes.
+        index: u64,
         /// Names the call.
         id: String,
         /// The tool.
         name: String,
         /// What it is called with.
-        arguments: serde_json::Map<String, serde_json::Value>,
+        arguments: Arguments,
     },
     /// A tool ended.
     ToolResult {
+        /// Its place among the tool events of the answer, from 1.
+        number: u64,
+        /// Where in the answer, in UTF-8 bytes.
+        index: u64,
         /// Names the call.
         id: String,
         /// The tool.
@@ -71,6 +80,8 @@ pub enum Happening {
         usage: Usage,
         /// The answer's length in UTF-8 bytes.
         content_length: u64,
+        /// Whether the answer came from the response cache.
+        is_cached: bool,
     },
     /// A run failed or was interrupted.
     Failed {
@@ -107,6 +118,19 @@ impl Happening {
         }
     }
 
+    /// That a tool starts.
+    pub fn call_of(call: &ToolCall) -> Self {
+        let ToolCall { number, index, id, name, arguments, result: _ } = call.clone();
+        Self::ToolCall { number, index, id, name, arguments }
+    }
+
+    /// That a tool ended; `None` while it works.
+    pub fn result_of(call: &ToolCall) -> Option<Self> {
+        let ToolCall { index, id, name, result, .. } = call.clone();
+        let ToolResult { number, content, is_error, duration_ms } = result?;
+        Some(Self::ToolResult { number, index, id, name, content, is_error, duration_ms })
+    }
+
     /// How the run of a message ended.
     pub fn end_of(message: &Message) -> Self {
         let content_length = message.content.len() as u64;
@@ -121,6 +145,7 @@ impl Happening {
                 finish_reason: message.finish_reason.clone().unwrap_or_default(),
                 usage: message.usage.unwrap_or_default(),
                 content_length,
+                is_cached: message.is_cached,
             },
         }
     }
@@ -174,8 +199,10 @@ impl Event {
                 | Happening::Thinking { content }
                 | Happening::Snapshot { content }
                 | Happening::ToolResult { content, .. } => content.len(),
-                Happening::Message(message) | Happening::MessageUpdated(message) => message.content.len(),
-                Happening::ToolCall { arguments, .. } => arguments.len() * 64,
+                Happening::Message(message) | Happening::MessageUpdated(message) => {
+                    message.content.len() + message.tool_calls.iter().map(ToolCall::weight).sum::<usize>()
+                }
+                Happening::ToolCall { arguments, .. } => tool::weight(arguments),
                 Happening::Start { .. }
                 | Happening::End { .. }
                 | Happening::Failed { .. }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     clock::Timestamp,
     ids::{ConversationId, MessageId, UserId},
+    tool::ToolCall,
     usage::Usage,
 };
 
@@ -131,12 +132,16 @@ pub struct Message {
     pub status: MessageStatus,
     /// The model that answers.
     pub model: Option<String>,
-    /// Why the model ended.
+    /// Why the answer ended.
     pub finish_reason: Option<String>,
     /// Tokens, once known.
     pub usage: Option<Usage>,
     /// Why the run failed or was interrupted.
     pub error: Option<RunError>,
+    /// The tools that the answer called, in their order.
+    pub tool_calls: Vec<ToolCall>,
+    /// Whether the answer came from the response cache.
+    pub is_cached: bool,
     /// The sender's own id for it.
     pub client_message_id: Option<String>,
     /// The versions of this message, itself included, oldest first; empty when there is only this one.

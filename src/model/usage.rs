@@ -1,4 +1,4 @@
-//! What answers cost.
+//! What answers cost, and how much of it a day has room for.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,3 +23,7 @@ pub struct DailyUsage {
     /// Answers.
     pub message_count: i64,
 }
+
+/// Tokens, read and written, that a user has for one UTC day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DailyQuota(pub i64);

@@ -14,6 +14,7 @@ use crate::{
         ids::{ConversationId, UserId},
         message::{Message, MessageRole, MessageStatus},
         page::{MAX_SIZE, PageRequest},
+        tool::{Arguments, ToolCall},
     },
     store::Store,
 };
@@ -222,6 +223,22 @@ struct MessagePart<'a> {
     is_deleted: bool,
     created_at: String,
     updated_at: String,
+    tool_calls: Vec<ToolPart<'a>>,
+    cached: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ToolPart<'a> {
+    id: &'a str,
+    name: &'a str,
+    arguments: &'a Arguments,
+    index: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_error: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -307,6 +324,23 @@ impl<'a> From<&'a Message> for MessagePart<'a> {
             is_deleted: message.is_deleted,
             created_at: message.created_at.to_string(),
             updated_at: message.updated_at.to_string(),
+            tool_calls: message.tool_calls.iter().map(Into::into).collect(),
+            cached: message.is_cached,
+        }
+    }
+}
+
+impl<'a> From<&'a ToolCall> for ToolPart<'a> {
+    fn from(call: &'a ToolCall) -> Self {
+        let result = call.result.as_ref();
+        Self {
+            id: &call.id,
+            name: &call.name,
+            arguments: &call.arguments,
+            index: call.index,
+            content: result.map(|result| result.content.as_str()),
+            is_error: result.map(|result| result.is_error),
+            duration_ms: result.map(|result| result.duration_ms),
         }
     }
 }

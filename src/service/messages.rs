@@ -16,6 +16,7 @@ use crate::{
         ids::{ConversationId, MessageId},
         message::{Message, MessageRole},
         topic::Topic,
+        usage::DailyQuota,
     },
     store::{NewReply, NewTurn, Opening, Place, Store, Turn},
 };
@@ -59,13 +60,15 @@ pub struct Messages {
     rules: Rules,
 }
 
-/// What the texts of messages must keep to.
+/// What messages and their senders must keep to.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Bytes at most.
+    /// Bytes of a text at most.
     pub max_bytes: usize,
     /// What happens to markup.
     pub policy: ContentPolicy,
+    /// What each user has for a day.
+    pub quota: Option<DailyQuota>,
 }
 
 impl Messages {
@@ -78,7 +81,7 @@ impl Messages {
     /// first result and starts nothing.
     ///
     /// # Errors
-    /// Access, faults of the fields, [`Error::ConversationBusy`].
+    /// Access, faults of the fields, [`Error::QuotaExceeded`], [`Error::ConversationBusy`].
     pub async fn send(&self, caller: &Caller, conversation: ConversationId, sending: Sending) -> Result<Sent> {
         let membership = self.access.conversation(caller, conversation, MemberRole::Member).await?;
         self.check(&sending)?;
@@ -88,12 +91,14 @@ impl Messages {
     /// Opens the conversation for a message that names none; a repeat finds the one that was opened first.
     ///
     /// # Errors
-    /// Faults of the fields.
+    /// Faults of the fields, [`Error::QuotaExceeded`] when there is none yet.
     pub async fn open_conversation(&self, caller: &Caller, sending: &Sending) -> Result<ConversationId> {
         self.check(sending)?;
         let title = sending.content.trim().lines().next().unwrap_or_default().chars().take(TITLE_LENGTH).collect();
         let client_message_id = sending.client_message_id.clone();
-        self.store.open_conversation(caller.user_id, &Opening { title, client_message_id, now: self.clock.now() }).await
+        let quota = self.rules.quota.filter(|_| sending.reply);
+        let opening = Opening { title, client_message_id, quota, now: self.clock.now() };
+        self.store.open_conversation(caller.user_id, &opening).await
     }
 
     /// Puts a new version of the caller's own message beside it.
@@ -122,7 +127,8 @@ impl Messages {
     /// Starts another answer beside one.
     ///
     /// # Errors
-    /// Access, [`Error::FailedPrecondition`] for messages of people, [`Error::ConversationBusy`].
+    /// Access, [`Error::FailedPrecondition`] for messages of people, [`Error::QuotaExceeded`],
+    /// [`Error::ConversationBusy`].
     pub async fn regenerate(&self, caller: &Caller, id: MessageId, model: Option<String>) -> Result<Message> {
         let membership = self.access.message(caller, id, MemberRole::Member).await?;
         if self.find(&membership, id).await?.role != MessageRole::Assistant {
@@ -193,6 +199,8 @@ impl Messages {
     async fn begin(&self, membership: Membership, turn: Turn, place: Place) -> Result<()> {
         let conversation_id = membership.conversation_id;
         let topic = Topic::Conversation(conversation_id);
+        // Words that were there: an answer stands beside one already.
+        let is_another = turn.message.is_none();
         if let Some(message) = turn.message {
             let message_id = Some(message.id);
             let message = Box::new(message);
@@ -205,7 +213,7 @@ impl Messages {
         if let Some(reply) = turn.reply {
             let happening = Happening::start_of(&reply);
             self.bus.publish(topic, Draft { conversation_id, message_id: Some(reply.id), happening }).await;
-            self.runs.launch(membership, reply);
+            self.runs.launch(membership, reply, is_another);
         }
         for replaced in turn.replaced {
             self.runs.ask_to_stop(&membership, replaced).await?;
@@ -219,7 +227,8 @@ impl Messages {
 
     fn new_reply(&self, model: Option<String>) -> NewReply {
         let (lease_owner, lease_until) = self.runs.new_lease();
-        NewReply { model, default_model: self.models.default_model().to_owned(), lease_owner, lease_until }
+        let default_model = self.models.default_model().to_owned();
+        NewReply { model, default_model, quota: self.rules.quota, lease_owner, lease_until }
     }
 
     fn check(&self, sending: &Sending) -> Result<()> {

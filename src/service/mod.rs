@@ -2,19 +2,23 @@
 
 pub mod access;
 pub mod accounts;
+mod answer;
 pub(crate) mod content;
 pub mod contexts;
 pub mod conversations;
 pub mod export;
 pub mod history;
 pub mod identity;
+mod insist;
 pub mod members;
 pub mod messages;
 pub mod passwords;
 mod prompt;
+mod rounds;
 mod run;
 mod run_log;
 pub mod runs;
 mod text;
 pub mod tokens;
+mod tool_calls;
 pub mod users;

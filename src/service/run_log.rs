@@ -1,9 +1,10 @@
 //! The log of runs: one writer commits the pieces of all runs together, and a piece is shown only after its commit.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::insist::insist;
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
@@ -18,10 +19,6 @@ use crate::{
 const BACKLOG: usize = 1024;
 /// Pieces that are committed together at most.
 const GROUP: usize = 256;
-/// How often a commit is tried while the store does not answer.
-const TRIES: u32 = 5;
-/// The pause after the first failed try; it doubles.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What became of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +27,13 @@ pub(super) enum Logged {
     Written,
     /// The run belongs to another node now; nothing was written.
     NotOwned,
+}
+
+impl Logged {
+    /// What became of a write that says whether the run is still this node's.
+    pub(super) fn of(is_owned: bool) -> Self {
+        if is_owned { Self::Written } else { Self::NotOwned }
+    }
 }
 
 /// Appends to the log. Cheap to clone.
@@ -83,20 +87,5 @@ async fn write(store: Store, node: NodeId, clock: Clock, mut entries: mpsc::Rece
 }
 
 async fn commit(store: &Store, node: NodeId, clock: Clock, chunks: &[Chunk]) -> Result<HashSet<MessageId>> {
-    let mut pause = PAUSE;
-    for _ in 1..TRIES {
-        match store.append_chunks(node, chunks, clock.now()).await {
-            Ok(lost) => return Ok(lost),
-            Err(error) => {
-                tracing::warn!(
-                    error = format!("{error:?}"),
-                    pieces = chunks.len(),
-                    "cannot commit to the run log, trying again"
-                );
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
-    store.append_chunks(node, chunks, clock.now()).await
+    insist("run log", || store.append_chunks(node, chunks, clock.now())).await
 }

@@ -11,14 +11,17 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    insist::insist,
+    prompt::{self, Bounds},
     run::{self, Run},
-    run_log::RunLog,
+    run_log::{Logged, RunLog},
 };
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
     live::{
         bus::Bus,
+        response_cache::ResponseCache,
         signal::{Signal, Signals},
     },
     llm::Models,
@@ -27,18 +30,17 @@ use crate::{
         conversation::Membership,
         ids::{ConversationId, MessageId, NodeId},
         message::Message,
+        tool::{ToolCall, ToolResult},
+        usage::Usage,
     },
     store::{Outcome, Store},
+    tools::Tools,
 };
 
 /// How often a run that waits for its turn, or for its end on another node, looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a stop waits for the run to settle.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the end of a run is written while the store does not answer.
-const SETTLE_TRIES: u32 = 5;
-/// The pause after the first failed try; it doubles.
-const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bounds of a run.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +49,21 @@ pub struct Limits {
     pub context_tokens: usize,
     /// Tokens that the model may write.
     pub output_tokens: u32,
+    /// Rounds of tool calls.
+    pub tool_rounds: u32,
     /// How long a run may be without a sign of its node.
     pub lease: Duration,
+}
+
+/// What makes answers.
+#[derive(Clone, Debug)]
+pub struct Makers {
+    /// The models.
+    pub models: Models,
+    /// What models may call.
+    pub tools: Tools,
+    /// Where answers are kept to be given again; `None`: nowhere.
+    pub cache: Option<ResponseCache>,
 }
 
 /// Makes answers. Cheap to clone.
@@ -59,7 +74,7 @@ struct Inner {
     store: Store,
     bus: Bus,
     signals: Signals,
-    models: Models,
+    makers: Makers,
     clock: Clock,
     lifecycle: Lifecycle,
     node: NodeId,
@@ -82,7 +97,7 @@ impl Runs {
         store: Store,
         bus: Bus,
         signals: Signals,
-        models: Models,
+        makers: Makers,
         clock: Clock,
         lifecycle: Lifecycle,
         limits: Limits,
@@ -90,18 +105,19 @@ impl Runs {
         let node = NodeId::generate();
         let log = RunLog::start(store.clone(), node, clock, &lifecycle);
         let (active, ended) = Default::default();
-        Self(Arc::new(Inner { store, bus, signals, models, clock, lifecycle, node, limits, log, active, ended }))
+        Self(Arc::new(Inner { store, bus, signals, makers, clock, lifecycle, node, limits, log, active, ended }))
     }
 
-    /// Starts the run of an answer that was appended with this node's lease.
-    pub(crate) fn launch(&self, membership: Membership, reply: Message) {
+    /// Starts the run of an answer that was appended with this node's lease. One that `is_another` beside a first one is
+    /// made anew, whatever the cache holds.
+    pub(crate) fn launch(&self, membership: Membership, reply: Message, is_another: bool) {
         let handle = Handle::default();
         let id = reply.id;
         self.active().insert(id, handle.clone());
         metrics::gauge!("colloquy_runs_active").increment(1);
         let runs = self.clone();
         self.0.lifecycle.spawn(async move {
-            runs.make(Run { membership, reply }, handle.stop).await;
+            runs.make(Run { membership, reply, is_another }, handle.stop).await;
             runs.active().remove(&id);
             handle.ended.cancel();
             runs.0.ended.notify_waiters();
@@ -194,7 +210,9 @@ impl Runs {
     /// # Errors
     /// When the store does not answer.
     pub async fn end_orphans(&self) -> Result<()> {
-        for message in self.0.store.interrupt_expired(self.0.clock.now(), &run::interrupted()).await? {
+        let budget = self.0.limits.context_tokens;
+        let estimate = |path: i64, message: &Message| estimate(path, message, budget);
+        for message in self.0.store.interrupt_expired(self.0.clock.now(), &run::interrupted(), estimate).await? {
             tracing::warn!(message.id = %message.id, "ended a run whose node is gone");
             metrics::counter!("colloquy_runs_ended_total", "status" => "interrupted").increment(1);
             self.tell_end(message).await;
@@ -205,18 +223,18 @@ impl Runs {
 
     /// Writes the end of a run, trying again while the store does not answer.
     pub(super) async fn settle_in_store(&self, id: MessageId, outcome: &Outcome) -> Result<Option<Message>> {
-        let mut pause = SETTLE_PAUSE;
-        for _ in 1..SETTLE_TRIES {
-            match self.0.store.settle(self.0.node, id, outcome, self.0.clock.now()).await {
-                Ok(message) => return Ok(message),
-                Err(error) => {
-                    tracing::warn!(message.id = %id, error = format!("{error:?}"), "cannot settle the run, trying again");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        self.0.store.settle(self.0.node, id, outcome, self.0.clock.now()).await
+        insist("end of a run", || self.0.store.settle(self.0.node, id, outcome, self.0.clock.now())).await
+    }
+
+    /// Logs the calls of a round, before they are shown.
+    pub(super) async fn log_tool_calls(&self, id: MessageId, calls: &[ToolCall]) -> Result<Logged> {
+        let write = || self.0.store.log_tool_calls(self.0.node, id, calls, self.0.clock.now());
+        insist("tool calls", write).await.map(Logged::of)
+    }
+
+    /// Logs what came of a call, before it is shown.
+    pub(super) async fn log_tool_result(&self, id: MessageId, call: u64, result: &ToolResult) -> Result<Logged> {
+        insist("tool result", || self.0.store.log_tool_result(self.0.node, id, call, result)).await.map(Logged::of)
     }
 
     /// Completes when a run ends here after this call, or after a while: one may have ended elsewhere.
@@ -245,8 +263,8 @@ impl Runs {
         &self.0.bus
     }
 
-    pub(super) fn models(&self) -> &Models {
-        &self.0.models
+    pub(super) fn makers(&self) -> &Makers {
+        &self.0.makers
     }
 
     pub(super) fn lifecycle(&self) -> &Lifecycle {
@@ -257,7 +275,26 @@ impl Runs {
         &self.0.log
     }
 
+    /// What a prompt keeps to.
+    pub(super) fn bounds(&self) -> Bounds {
+        let Limits { context_tokens, output_tokens, .. } = self.0.limits;
+        Bounds { context_tokens, output_tokens }
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.0.limits
     }
+}
+
+/// What an interrupted answer cost, roughly: the path that leads to it, in characters and within the budget, and what it
+/// wrote. One that wrote nothing may never have been asked for.
+fn estimate(path: i64, message: &Message, budget: usize) -> Usage {
+    if message.content.is_empty() && message.tool_calls.is_empty() {
+        return Usage::default();
+    }
+    let tokens = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let path = prompt::estimate_tokens_of(usize::try_from(path).unwrap_or_default());
+    let written =
+        prompt::estimate_tokens(&message.content) + message.tool_calls.iter().map(prompt::cost_of_call).sum::<usize>();
+    Usage { input_tokens: tokens(path.min(budget)), output_tokens: tokens(written) }
 }

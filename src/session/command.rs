@@ -29,6 +29,8 @@ pub enum Command {
     },
     /// Asks for topics, each from a place on.
     Subscribe(Vec<Wanted>),
+    /// Asks for one conversation, from now on.
+    Join(ConversationId),
     /// Ends subscriptions.
     Unsubscribe(Vec<Wanted>),
     /// Sends a message.

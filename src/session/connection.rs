@@ -1,23 +1,22 @@
 //! A live connection: one viewer's commands in, everything that concerns the viewer out, in order.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_stream::stream;
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
 use super::{
-    command::{Answer, Command, Outgoing, Wanted},
+    command::{Answer, Command, Outgoing},
     mailbox::Letter,
     seat::Seat,
     sessions::Sessions,
-    splice::{Rest, splice},
+    splice::Shown,
 };
 use crate::{
     error::{Error, Result},
     model::{
         caller::Caller,
-        event::{Draft, Event, Happening},
         history::{History, HistoryRequest, Window},
         ids::{ConversationId, MessageId},
         topic::Topic,
@@ -39,8 +38,7 @@ pub(super) struct Connection {
     pub(super) sessions: Sessions,
     pub(super) seat: Seat,
     pub(super) caller: Caller,
-    /// Of answers that were shown in part from the log: how many bytes the viewer has.
-    pub(super) shown: HashMap<MessageId, u64>,
+    pub(super) shown: Shown,
     expiry: Expiry,
 }
 
@@ -64,7 +62,7 @@ pub fn connect(
         yield Ok(Outgoing::Answer(None, connection.established(named)));
         if let Some(conversation) = named {
             // Boxed, here and below: what it takes to serve a frame is not held while waiting for one.
-            for outgoing in Box::pin(connection.subscribe(None, vec![Wanted::conversation(conversation)])).await {
+            for outgoing in Box::pin(connection.join(None, conversation)).await {
                 yield Ok(outgoing);
             }
         }
@@ -79,7 +77,7 @@ pub fn connect(
                     None => return,
                 },
                 letter = connection.seat.next() => match letter {
-                    Letter::Event(event) => if let Some(outgoing) = connection.pass(event) {
+                    Letter::Event(event) => if let Some(outgoing) = connection.shown.pass(event) {
                         yield Ok(outgoing);
                     },
                     Letter::Barred(id) => if connection.seat.leave(&Topic::Conversation(id)) {
@@ -120,7 +118,7 @@ impl Connection {
     fn new(sessions: Sessions, caller: Caller) -> Self {
         let seat = sessions.seat(&caller);
         let expiry = Expiry::of(&sessions, &caller);
-        Self { sessions, seat, caller, shown: HashMap::new(), expiry }
+        Self { sessions, seat, caller, shown: Shown::default(), expiry }
     }
 
     fn established(&self, conversation_id: Option<ConversationId>) -> Answer {
@@ -135,6 +133,7 @@ impl Connection {
             Ok(Command::Ping { ping_id }) => Ok(Answer::Pong { ping_id }),
             Ok(Command::Heartbeat { client_timestamp }) => Ok(Answer::HeartbeatAck { client_timestamp }),
             Ok(Command::Subscribe(wanted)) => return self.subscribe(reply_to, wanted).await,
+            Ok(Command::Join(conversation_id)) => return self.join(reply_to, conversation_id).await,
             Ok(Command::Unsubscribe(wanted)) => Ok(self.unsubscribe(&wanted)),
             Ok(Command::Send { conversation_id, sending }) => {
                 return self.send(reply_to, conversation_id, sending).await;
@@ -193,7 +192,7 @@ impl Connection {
         if self.seat.has_joined(&Topic::Conversation(id)) {
             return Vec::new();
         }
-        self.subscribe(None, vec![Wanted::conversation(id)]).await
+        self.join(None, id).await
     }
 
     /// The conversation that is joined, when it is one.
@@ -255,24 +254,6 @@ impl Connection {
         self.expiry = Expiry::of(&self.sessions, &caller);
         self.caller = caller;
         Ok(Answer::AuthRefreshed(self.caller.expires_at))
-    }
-
-    /// Passes an event on, without the bytes of an answer that the viewer has from the log.
-    fn pass(&mut self, event: Arc<Event>) -> Option<Outgoing> {
-        let shown = event.draft.message_id.and_then(|id| self.shown.get_mut(&id).map(|shown| (id, shown)));
-        let Some((id, shown)) = shown else { return Some(Outgoing::Event(event)) };
-        match &event.draft.happening {
-            Happening::Token { content, index } => match splice(shown, content, *index) {
-                Rest::Nothing => None,
-                Rest::Whole | Rest::Gap => Some(Outgoing::Event(event)),
-                Rest::Part(happening) => Some(Outgoing::Draft(Draft { happening, ..event.draft.clone() })),
-            },
-            Happening::End { .. } | Happening::Failed { .. } => {
-                self.shown.remove(&id);
-                Some(Outgoing::Event(event))
-            }
-            _ => Some(Outgoing::Event(event)),
-        }
     }
 
     /// The reminder that the credential expires, once; `None` when it has.

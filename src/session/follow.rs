@@ -1,4 +1,4 @@
-//! Following one run, from any byte of its answer to its end: what gRPC and SSE viewers of a single answer get.
+//! Following one run, from any place of its answer to its end: what gRPC and SSE viewers of a single answer get.
 
 use async_stream::try_stream;
 use futures_util::Stream;
@@ -6,13 +6,14 @@ use futures_util::Stream;
 use super::{
     mailbox::Letter,
     seat::Seat,
-    splice::{Rest, splice},
+    splice::{Rest, catch_up, seen, splice, splice_tool},
 };
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
     model::{
         conversation::Membership,
+        cursor::Cursor,
         event::{Draft, Happening},
         ids::MessageId,
         message::{Message, MessageRole},
@@ -28,14 +29,14 @@ pub struct Following {
     pub membership: Membership,
     /// The answer.
     pub message_id: MessageId,
-    /// The bytes that the viewer has.
-    pub after: u64,
+    /// The place up to which the viewer has it.
+    pub after: Cursor,
     /// Whether the viewer asked for the answer just now: `start` comes first then, whatever has become of the run.
     pub is_new: bool,
 }
 
-/// A step of an answer: the answer's length in bytes once the step is applied, and the step.
-pub type Step = (u64, Draft);
+/// A step of an answer: the place behind it, and the step.
+pub type Step = (Cursor, Draft);
 
 /// Follows a run to its end. The run goes on when the stream is dropped.
 pub fn follow(
@@ -55,24 +56,28 @@ pub fn follow(
         // missed begin the next round.
         'rounds: loop {
             let (text, message) = so_far(&lifecycle, &runs, membership, message_id).await?;
-            if is_first && (is_new || after == 0 && message.status.is_running()) {
-                yield (0, draft(Happening::start_of(&message)));
+            if is_first && (is_new || after == Cursor::default() && message.status.is_running()) {
+                yield (Cursor::default(), draft(Happening::start_of(&message)));
             }
             if !message.status.is_running() {
-                let length = message.content.len() as u64;
                 if is_first {
-                    yield (length, draft(Happening::Snapshot { content: message.content.clone() }));
-                } else if let Some(happening) = unseen(&message.content, shown) {
-                    yield (length, draft(happening));
+                    shown = seen(shown, &message.tool_calls);
+                    shown.bytes = message.content.len() as u64;
+                    yield (shown, draft(Happening::Snapshot { content: message.content.clone() }));
                 }
-                yield (length, draft(Happening::end_of(&message)));
+                for (place, happening) in catch_up(&mut shown, &message.content, &message.tool_calls) {
+                    yield (place, draft(happening));
+                }
+                yield (shown, draft(Happening::end_of(&message)));
                 return;
             }
+            if is_first {
+                check_cursor(&text, after)?;
+                shown = seen(shown, &message.tool_calls);
+            }
             is_first = false;
-            check_cursor(&text, shown)?;
-            if let Some(happening) = unseen(&text, shown) {
-                shown = text.len() as u64;
-                yield (shown, draft(happening));
+            for (place, happening) in catch_up(&mut shown, &text, &message.tool_calls) {
+                yield (place, draft(happening));
             }
             loop {
                 let letter = tokio::select! {
@@ -98,15 +103,20 @@ pub fn follow(
                     },
                     Happening::End { content_length, .. } | Happening::Failed { content_length, .. } => {
                         // Pieces that were dropped on the way are in the settled message.
-                        if *content_length > shown {
+                        if *content_length > shown.bytes {
                             continue 'rounds;
                         }
                         yield (shown, event.draft.clone());
                         return;
                     }
-                    Happening::Thinking { .. } | Happening::ToolCall { .. } | Happening::ToolResult { .. } => {
-                        yield (shown, event.draft.clone());
+                    Happening::ToolCall { number, index, .. } | Happening::ToolResult { number, index, .. } => {
+                        match splice_tool(&mut shown, *number, *index) {
+                            Rest::Whole => yield (shown, event.draft.clone()),
+                            Rest::Gap => continue 'rounds,
+                            Rest::Nothing | Rest::Part(_) => {}
+                        }
                     }
+                    Happening::Thinking { .. } => yield (shown, event.draft.clone()),
                     Happening::Start { .. }
                     | Happening::Snapshot { .. }
                     | Happening::Message(_)
@@ -135,13 +145,8 @@ pub(super) async fn so_far(
     Ok((text, message))
 }
 
-fn unseen(text: &str, shown: u64) -> Option<Happening> {
-    let rest = text.get(usize::try_from(shown).ok()?..).filter(|rest| !rest.is_empty())?;
-    Some(Happening::Token { content: rest.to_owned(), index: shown })
-}
-
-fn check_cursor(text: &str, after: u64) -> Result<()> {
-    match usize::try_from(after) {
+fn check_cursor(text: &str, after: Cursor) -> Result<()> {
+    match usize::try_from(after.bytes) {
         Ok(at) if text.is_char_boundary(at) => Ok(()),
         Ok(at) if at < text.len() => Err(Error::invalid("after", "lies within a character of the answer")),
         _ => Err(Error::invalid("after", format!("the answer has only {} bytes so far", text.len()))),

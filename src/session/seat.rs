@@ -103,3 +103,144 @@ impl Drop for Seat {
         self.hub.leave(self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+    use crate::live::bus::News;
+    use crate::model::{
+        clock::Clock,
+        event::{Draft, Event, Happening},
+        ids::{ConversationId, SessionId, UserId},
+        user::Role,
+    };
+
+    /// Published events on their way to the viewers.
+    type UnderWay = Arc<Mutex<Vec<Arc<Event>>>>;
+
+    /// A viewer, and a conversation whose events arrive when they are let.
+    struct Scene {
+        hub: Hub,
+        bus: Bus,
+        under_way: UnderWay,
+        seat: Seat,
+        conversation: ConversationId,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let (clock, hub, under_way) = (Clock::default(), Hub::default(), UnderWay::default());
+            let sent = under_way.clone();
+            let send = move |news: News<'_>| match news {
+                News::Event(event) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone()),
+                News::Missed(topic) => panic!("nothing is missed in memory: {topic}"),
+            };
+            let bus = Bus::new(clock, None, Box::new(send));
+            let caller = Caller {
+                user_id: UserId::generate(),
+                username: "alice".to_owned(),
+                role: Role::User,
+                session_id: SessionId::generate(),
+                expires_at: clock.now(),
+            };
+            let seat = Seat::take(hub.clone(), bus.clone(), &caller);
+            Self { hub, bus, under_way, seat, conversation: ConversationId::generate() }
+        }
+
+        fn topic(&self) -> Topic {
+            Topic::Conversation(self.conversation)
+        }
+
+        /// Publishes an event, which stays under way.
+        async fn publish(&self) {
+            let happening = Happening::MessageDeleted;
+            let draft = Draft { conversation_id: self.conversation, message_id: None, happening };
+            self.bus.publish(self.topic(), draft).await;
+        }
+
+        /// Lets all that was published arrive.
+        fn arrive(&self) {
+            let events = std::mem::take(&mut *self.under_way.lock().unwrap_or_else(PoisonError::into_inner));
+            events.iter().for_each(|event| self.hub.deliver(News::Event(event)));
+        }
+
+        /// Joins after this offset, or from now on: the offsets of what was missed.
+        async fn join(&mut self, after: Option<u64>) -> Vec<u64> {
+            let (topic, since) = (self.topic(), after.map(|offset| (None, offset)));
+            self.seat.join(&topic, since).await.missed.iter().map(|event| event.offset).collect()
+        }
+
+        /// The offset of the next event.
+        async fn next(&mut self) -> u64 {
+            match self.seat.next().await {
+                Letter::Event(event) => event.offset,
+                other => panic!("not an event: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_published_before_a_viewer_joined_and_arrives_after_is_not_for_it() {
+        let mut scene = Scene::new();
+        scene.publish().await;
+        scene.publish().await;
+        assert!(scene.join(None).await.is_empty());
+        scene.publish().await;
+        scene.arrive();
+        assert_eq!(scene.next().await, 3);
+    }
+
+    #[tokio::test]
+    async fn what_a_viewer_got_as_missed_does_not_come_again_when_it_arrives() {
+        let mut scene = Scene::new();
+        scene.publish().await;
+        scene.publish().await;
+        assert_eq!(scene.join(Some(1)).await, [2]);
+        scene.publish().await;
+        scene.arrive();
+        assert_eq!(scene.next().await, 3);
+    }
+
+    #[tokio::test]
+    async fn who_joins_again_from_a_place_gets_what_waits_as_missed_and_once() {
+        let mut scene = Scene::new();
+        scene.join(None).await;
+        scene.publish().await;
+        scene.publish().await;
+        scene.arrive();
+        assert_eq!(scene.join(Some(0)).await, [1, 2]);
+        scene.publish().await;
+        scene.arrive();
+        assert_eq!(scene.next().await, 3);
+    }
+
+    #[tokio::test]
+    async fn who_joins_again_from_now_on_still_gets_what_waits() {
+        let mut scene = Scene::new();
+        scene.join(None).await;
+        scene.publish().await;
+        scene.arrive();
+        assert!(scene.join(None).await.is_empty());
+        assert_eq!(scene.next().await, 1);
+        // Nor does a place that cannot be recovered take anything away.
+        scene.publish().await;
+        scene.arrive();
+        assert!(scene.join(Some(9)).await.is_empty());
+        assert_eq!(scene.next().await, 2);
+    }
+
+    #[tokio::test]
+    async fn what_waits_of_a_topic_that_was_left_is_dropped() {
+        let mut scene = Scene::new();
+        scene.join(None).await;
+        scene.publish().await;
+        scene.arrive();
+        scene.seat.leave(&scene.topic());
+        scene.join(None).await;
+        scene.publish().await;
+        scene.arrive();
+        assert_eq!(scene.next().await, 2);
+    }
+}

@@ -3,14 +3,16 @@
 use super::{
     command::{Answer, Outgoing, Subscribed, Wanted},
     connection::Connection,
-    follow,
+    follow, splice,
 };
 use crate::{
     error::{Error, Result, Violation},
     model::{
         conversation::{MemberRole, Membership},
+        cursor::Cursor,
         event::{Draft, Happening},
-        topic::Topic,
+        ids::ConversationId,
+        topic::{Epoch, Topic},
     },
 };
 
@@ -52,15 +54,9 @@ impl Connection {
                 }
             };
             let Some(topic) = topic else { continue };
-            let opened = self.seat.join(&topic, since).await;
-            missed.extend(opened.missed.into_iter().map(Outgoing::Event));
-            if let Some(membership) = membership
-                && (since.is_none() || opened.gap.is_some())
-            {
-                missed.extend(self.answers_under_way(membership).await);
-            }
-            let gap = opened.gap.map(|gap| gap.as_str());
-            joined.push(Subscribed { topic, offset: opened.position.offset, epoch: opened.position.epoch, gap });
+            let (subscribed, outgoing) = self.enter(topic, since, membership).await;
+            joined.push(subscribed);
+            missed.extend(outgoing);
         }
         let mut outgoing = Vec::with_capacity(missed.len() + 2);
         if !joined.is_empty() || refused.is_empty() {
@@ -71,6 +67,37 @@ impl Connection {
         }
         outgoing.extend(missed);
         outgoing
+    }
+
+    /// Joins one conversation from now on, or says that there is none.
+    pub(super) async fn join(&mut self, reply_to: Option<String>, id: ConversationId) -> Vec<Outgoing> {
+        let topic = Topic::Conversation(id);
+        match self.may_see(Some(&topic)).await {
+            Ok(membership) => {
+                let (joined, missed) = self.enter(topic, None, membership).await;
+                let confirmed = Outgoing::Answer(reply_to, Answer::Subscribed(vec![joined]));
+                [confirmed].into_iter().chain(missed).collect()
+            }
+            Err(error) => vec![Outgoing::Answer(reply_to, Answer::Refused(error))],
+        }
+    }
+
+    /// Joins a topic that the viewer may see: what was missed of it, and answers under way where that is not all.
+    async fn enter(
+        &mut self,
+        topic: Topic,
+        since: Option<(Option<Epoch>, u64)>,
+        membership: Option<Membership>,
+    ) -> (Subscribed, Vec<Outgoing>) {
+        let opened = self.seat.join(&topic, since).await;
+        let mut missed: Vec<_> = opened.missed.into_iter().map(Outgoing::Event).collect();
+        if let Some(membership) = membership
+            && (since.is_none() || opened.gap.is_some())
+        {
+            missed.extend(self.answers_under_way(membership).await);
+        }
+        let gap = opened.gap.map(|gap| gap.as_str());
+        (Subscribed { topic, offset: opened.position.offset, epoch: opened.position.epoch, gap }, missed)
     }
 
     /// Leaves topics.
@@ -94,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// Of each run that lasts in a conversation: its start and its text so far.
+    /// Of each run that lasts in a conversation: its start, its text so far and the tools that it called.
     async fn answers_under_way(&mut self, membership: Membership) -> Vec<Outgoing> {
         let (runs, conversation_id) = (self.sessions.runs.clone(), membership.conversation_id);
         let running = match self.sessions.run(async move { runs.running(conversation_id).await }).await {
@@ -113,8 +140,10 @@ impl Connection {
             };
             // Of a run that has ended in between, the end waits in the mailbox.
             let content = if message.status.is_running() { text } else { message.content.clone() };
-            self.shown.insert(id, content.len() as u64);
-            for happening in [Happening::start_of(&message), Happening::Snapshot { content }] {
+            let tools = splice::tool_events(&message.tool_calls);
+            self.shown.set(id, Cursor { bytes: content.len() as u64, tools: tools.len() as u64 });
+            let text = [Happening::start_of(&message), Happening::Snapshot { content }];
+            for happening in text.into_iter().chain(tools.into_iter().map(|(.., happening)| happening)) {
                 outgoing.push(Outgoing::Draft(Draft { conversation_id, message_id: Some(id), happening }));
             }
         }

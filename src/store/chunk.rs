@@ -9,8 +9,11 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store, read,
+    Pools, Store,
+    message::MessageRow,
     schema::{messages, run_chunks},
+    snapshot,
+    tool_call::attach_tool_calls,
     types::sql,
     write,
 };
@@ -63,7 +66,12 @@ impl Store {
                     .await?
             });
         }
-        let statement = append(chunks.len());
+        // On PostgreSQL the reaper of another node works at the same time: it waits for the pieces, or they for it.
+        let lock = match &self.pools {
+            Pools::Sqlite { .. } => "",
+            Pools::Postgres(_) => " FOR SHARE OF messages",
+        };
+        let statement = append(chunks.len(), lock);
         let written: Vec<Written> = write!(self, |connection| {
             let mut query = diesel::sql_query(statement).into_boxed();
             for chunk in chunks {
@@ -78,24 +86,32 @@ impl Store {
         Ok(chunks.iter().map(|chunk| chunk.message_id).filter(|id| !kept.contains(id)).collect())
     }
 
-    /// The text that a run has logged so far, and its message. Read in this order, so that what ends in between is in the
-    /// message, and what is logged in between is still to be delivered.
+    /// The text that a run has logged so far, and its message with the tools that it has called, all of the same moment.
     pub(crate) async fn run_so_far(&self, membership: &Membership, id: MessageId) -> Result<Option<(String, Message)>> {
-        let chunks: Vec<String> = read!(self, |connection| {
-            run_chunks::table
+        snapshot!(self, |connection| {
+            let row: Option<MessageRow> = messages::table
+                .filter(messages::id.eq(id))
+                .filter(messages::conversation_id.eq(membership.conversation_id))
+                .select(MessageRow::as_select())
+                .first(connection)
+                .await
+                .optional()?;
+            let mut found: Vec<Message> = row.into_iter().map(Into::into).collect();
+            attach_tool_calls!(connection, found);
+            let chunks: Vec<String> = run_chunks::table
                 .filter(run_chunks::message_id.eq(id))
                 .order(run_chunks::offset)
                 .select(run_chunks::content)
                 .load(connection)
-                .await?
-        });
-        Ok(self.message(membership, id).await?.map(|message| (chunks.concat(), message)))
+                .await?;
+            Ok(found.pop().map(|message| (chunks.concat(), message)))
+        })
     }
 }
 
 /// The statement that appends so many pieces, three parameters each, for the owner, which is the last. One statement is
 /// one transaction and one visit to the database: a group costs a single wait, however many answers it serves.
-fn append(pieces: usize) -> String {
+fn append(pieces: usize, lock: &str) -> String {
     let rows: Vec<String> =
         (0..pieces).map(|piece| format!("(${}, ${}, ${})", 3 * piece + 1, 3 * piece + 2, 3 * piece + 3)).collect();
     let (rows, owner) = (rows.join(", "), 3 * pieces + 1);
@@ -103,7 +119,7 @@ fn append(pieces: usize) -> String {
         "WITH pieces (message_id, \"offset\", content) AS (VALUES {rows}) \
          INSERT INTO run_chunks (message_id, \"offset\", content) \
          SELECT pieces.message_id, pieces.\"offset\", pieces.content \
-         FROM pieces JOIN messages ON messages.id = pieces.message_id WHERE messages.lease_owner = ${owner} \
+         FROM pieces JOIN messages ON messages.id = pieces.message_id WHERE messages.lease_owner = ${owner}{lock} \
          ON CONFLICT (message_id, \"offset\") DO UPDATE SET content = excluded.content \
          RETURNING message_id"
     )

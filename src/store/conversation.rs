@@ -9,9 +9,7 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store,
-    message::RUNNING,
-    page,
+    Store, page,
     path::choose_path,
     read,
     schema::{conversations, members, messages},
@@ -160,8 +158,9 @@ impl Store {
                 .execute(connection)
                 .await?;
             if let Some(message) = change.head_message_id {
-                let running =
-                    messages::table.filter(messages::conversation_id.eq(id)).filter(messages::status.eq_any(RUNNING));
+                let running = messages::table
+                    .filter(messages::conversation_id.eq(id))
+                    .filter(messages::lease_owner.is_not_null());
                 if select(exists(running)).get_result(connection).await? {
                     return Err(Error::FailedPrecondition("the path cannot change while a run lasts"));
                 }

@@ -7,10 +7,12 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
-    message::{MessageRow, RUNNING},
+    message::MessageRow,
     read,
-    schema::{conversations, members, messages, run_chunks, users},
-    snapshot, transaction,
+    schema::{conversations, members, messages, run_chunks, tool_calls, users},
+    snapshot,
+    tool_call::attach_tool_calls,
+    transaction,
 };
 use crate::{
     error::{Error, Result},
@@ -29,8 +31,8 @@ type Version = (i64, ConversationId, Option<MessageId>, MessageRole, MessageId);
 /// A piece of a run's text.
 type Piece = (MessageId, String);
 
-/// Fills in what a message's own row does not hold, with one query for the versions and, when runs last, one for their
-/// text. To be used within `snapshot!`: a run that ends in between would seem to have no text.
+/// Fills in what a message's own row does not hold, with a query each for the versions, the tools that answers called and,
+/// when runs last, their text. To be used within `snapshot!`: a run that ends in between would seem to have no text.
 macro_rules! fill_in {
     ($connection:ident, $messages:expr) => {{
         let mut messages: Vec<Message> = $messages;
@@ -56,6 +58,7 @@ macro_rules! fill_in {
                 .load($connection)
                 .await?
         };
+        attach_tool_calls!($connection, messages);
         set_siblings(&mut messages, versions);
         set_text_so_far(&mut messages, pieces);
         messages
@@ -118,7 +121,7 @@ impl Store {
         Ok(found.into_iter().next())
     }
 
-    /// Empties a message and marks it deleted.
+    /// Empties a message, of what its tools returned too, and marks it deleted.
     ///
     /// # Errors
     /// [`Error::FailedPrecondition`] while its run lasts.
@@ -127,13 +130,14 @@ impl Store {
         transaction!(self, "delete_message", |connection| {
             let emptied = diesel::update(messages::table.filter(messages::id.eq(id)))
                 .filter(messages::conversation_id.eq(conversation))
-                .filter(messages::status.ne_all(RUNNING))
+                .filter(messages::lease_owner.is_null())
                 .set((messages::content.eq(""), messages::is_deleted.eq(true), messages::updated_at.eq(now)))
                 .execute(connection)
                 .await?;
             if emptied == 0 {
                 return Err(Error::FailedPrecondition("a message cannot be deleted while its run lasts"));
             }
+            diesel::delete(tool_calls::table.filter(tool_calls::message_id.eq(id))).execute(connection).await?;
             diesel::update(conversations::table.find(conversation))
                 .set(conversations::updated_at.eq(now))
                 .execute(connection)

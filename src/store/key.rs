@@ -1,9 +1,9 @@
 //! Keys that sign access tokens.
 
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 
-use super::{Store, read, schema::signing_keys, transaction};
+use super::{Pools, Store, read, schema::signing_keys, transaction};
 use crate::{
     error::Result,
     model::{
@@ -45,7 +45,13 @@ impl Store {
     /// Keeps a new key unless there is one of its algorithm made after `young`, for another node may have been first,
     /// and drops those made before `dead`.
     pub(crate) async fn rotate_signing_keys(&self, new: &SigningKey, young: Timestamp, dead: Timestamp) -> Result<()> {
+        // Where there may be no row yet, there is none to change first.
+        let lock = match &self.pools {
+            Pools::Sqlite { .. } => "SELECT 1",
+            Pools::Postgres(_) => "LOCK TABLE signing_keys IN EXCLUSIVE MODE",
+        };
         transaction!(self, "rotate_signing_keys", |connection| {
+            connection.batch_execute(lock).await?;
             let rival: Option<KeyId> = signing_keys::table
                 .filter(signing_keys::algorithm.eq(new.algorithm))
                 .filter(signing_keys::created_at.gt(young))

@@ -3,7 +3,7 @@
 use diesel::{dsl::exists, prelude::*, select};
 use diesel_async::RunQueryDsl;
 
-use super::{Store, read, schema::messages};
+use super::{Store, read, schema::messages, tool_call::attach_tool_calls};
 use crate::{
     error::Result,
     model::{
@@ -14,9 +14,6 @@ use crate::{
         usage::Usage,
     },
 };
-
-/// Statuses of messages whose run lasts.
-pub(super) const RUNNING: [MessageStatus; 2] = [MessageStatus::Pending, MessageStatus::Streaming];
 
 /// The columns of a message that people see.
 #[derive(Debug, Queryable, Selectable)]
@@ -41,6 +38,7 @@ pub(super) struct MessageRow {
     is_deleted: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
+    is_cached: bool,
 }
 
 impl From<MessageRow> for Message {
@@ -67,6 +65,8 @@ impl From<MessageRow> for Message {
             finish_reason: row.finish_reason,
             usage,
             error,
+            tool_calls: Vec::new(),
+            is_cached: row.is_cached,
             client_message_id: row.client_message_id,
             sibling_ids: Vec::new(),
             is_deleted: row.is_deleted,
@@ -79,16 +79,18 @@ impl From<MessageRow> for Message {
 impl Store {
     /// A message of the conversation; the content of a run that lasts is what was settled, not what was logged.
     pub(crate) async fn message(&self, membership: &Membership, id: MessageId) -> Result<Option<Message>> {
-        let row: Option<MessageRow> = read!(self, |connection| {
-            messages::table
+        Ok(read!(self, |connection| {
+            let row: Option<MessageRow> = messages::table
                 .filter(messages::id.eq(id))
                 .filter(messages::conversation_id.eq(membership.conversation_id))
                 .select(MessageRow::as_select())
                 .first(connection)
                 .await
-                .optional()?
-        });
-        Ok(row.map(Into::into))
+                .optional()?;
+            let mut found: Vec<Message> = row.into_iter().map(Into::into).collect();
+            attach_tool_calls!(connection, found);
+            found.pop()
+        }))
     }
 
     /// The messages on the path that ends with `last`, newest first, until `enough` says that no more are wanted.
@@ -117,17 +119,21 @@ impl Store {
             let Some(oldest) = batch.last() else { break };
             before = oldest.seq;
             let mut wanted_here = Some(next);
+            let mut found: Vec<Message> = Vec::new();
             for row in batch {
                 if Some(row.id) == wanted_here {
                     wanted_here = row.parent_id;
-                    let message = Message::from(row);
-                    if enough(&message) {
-                        return Ok(path);
-                    }
-                    path.push(message);
+                    found.push(Message::from(row));
                 }
             }
             wanted = wanted_here;
+            read!(self, |connection| attach_tool_calls!(connection, found));
+            for message in found {
+                if enough(&message) {
+                    return Ok(path);
+                }
+                path.push(message);
+            }
         }
         Ok(path)
     }
@@ -139,7 +145,7 @@ impl Store {
                 messages::table
                     .filter(messages::conversation_id.eq(conversation))
                     .filter(messages::seq.lt(seq))
-                    .filter(messages::status.eq_any(RUNNING)),
+                    .filter(messages::lease_owner.is_not_null()),
             ))
             .get_result(connection)
             .await?

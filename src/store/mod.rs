@@ -3,18 +3,24 @@
 mod chunk;
 mod context;
 mod conversation;
+mod database;
+mod fault;
 mod history;
 mod key;
 mod member;
 mod message;
+mod migration;
 mod opening;
 mod page;
 mod path;
+mod postgres;
+mod row;
 mod run;
 mod schema;
 mod search;
 mod session;
 mod sqlite;
+mod tool_call;
 mod turn;
 mod types;
 mod usage;
@@ -24,7 +30,7 @@ use std::time::Duration;
 
 use diesel::result::Error as DieselError;
 use diesel_async::{
-    SimpleAsyncConnection as _,
+    AsyncPgConnection, SimpleAsyncConnection as _,
     pooled_connection::bb8::{Pool, RunError},
 };
 
@@ -45,6 +51,8 @@ pub struct Store {
 enum Pools {
     /// One connection writes, so that writers queue here and never meet a locked database.
     Sqlite { readers: Pool<Sqlite>, writer: Pool<Sqlite> },
+    /// Connections to a server, which orders what they do.
+    Postgres(Pool<AsyncPgConnection>),
 }
 
 /// Runs a query body on a connection that reads; the body is expanded once per database.
@@ -53,6 +61,11 @@ macro_rules! read {
         match &$store.pools {
             $crate::store::Pools::Sqlite { readers, .. } => {
                 let mut guard = readers.get().await?;
+                let $connection = &mut *guard;
+                $body
+            }
+            $crate::store::Pools::Postgres(pool) => {
+                let mut guard = pool.get().await?;
                 let $connection = &mut *guard;
                 $body
             }
@@ -68,6 +81,13 @@ macro_rules! snapshot {
                 let mut guard = readers.get().await?;
                 $crate::store::sqlite::transaction(&mut guard, "BEGIN", async |$connection| $body)
             }
+            $crate::store::Pools::Postgres(pool) => {
+                let mut guard = pool.get().await?;
+                let $connection = &mut *guard;
+                $crate::store::postgres::begin($connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+                let result: $crate::error::Result<_> = async { $body }.await;
+                $crate::store::postgres::end($connection, result).await
+            }
         };
         result
     }};
@@ -82,12 +102,18 @@ macro_rules! write {
                 let $connection = &mut *guard;
                 $body
             }
+            $crate::store::Pools::Postgres(pool) => {
+                let mut guard = pool.get().await?;
+                let $connection = &mut *guard;
+                $body
+            }
         }
     };
 }
 
-/// Runs a body in a named transaction that holds the right to write from its start; the body is expanded once per
-/// database and rolled back when it returns an error.
+/// Runs a body in a named transaction; the body is expanded once per database and rolled back when it returns an error.
+/// Others write at the same time on PostgreSQL, and what a statement finds is what was committed when it began: a body
+/// that decides by what it reads first changes the row that all who decide so change. SQLite has one writer.
 macro_rules! transaction {
     ($store:expr, $name:literal, |$connection:ident| $body:expr) => {{
         let begun = ::tokio::time::Instant::now();
@@ -95,6 +121,20 @@ macro_rules! transaction {
             $crate::store::Pools::Sqlite { writer, .. } => {
                 let mut guard = writer.get().await?;
                 $crate::store::sqlite::transaction(&mut guard, "BEGIN IMMEDIATE", async |$connection| $body)
+            }
+            $crate::store::Pools::Postgres(pool) => {
+                let mut tries = $crate::store::postgres::Tries::of($name);
+                loop {
+                    let mut guard = pool.get().await?;
+                    let $connection = &mut *guard;
+                    $crate::store::postgres::begin($connection, "BEGIN").await?;
+                    let result: $crate::error::Result<_> = async { $body }.await;
+                    let result = $crate::store::postgres::end($connection, result).await;
+                    drop(guard);
+                    if !tries.again(&result).await {
+                        break result;
+                    }
+                }
             }
         };
         let outcome = if result.is_ok() { "committed" } else { "rolled_back" };
@@ -107,7 +147,10 @@ macro_rules! transaction {
 use {read, snapshot, transaction, write};
 
 pub(crate) use chunk::Chunk;
+pub use database::Database;
+pub use migration::Refused;
 pub(crate) use opening::Opening;
+pub use row::Row;
 pub(crate) use run::Outcome;
 pub(crate) use session::Rotation;
 pub(crate) use turn::{NewReply, NewTurn, Place, Turn};
@@ -131,6 +174,10 @@ impl From<RunError> for Error {
 
 impl From<DieselError> for Error {
     fn from(source: DieselError) -> Self {
-        Self::Internal(source.into())
+        if fault::is_passing(&source) {
+            Self::Unavailable { part: "store", source: source.into() }
+        } else {
+            Self::Internal(source.into())
+        }
     }
 }

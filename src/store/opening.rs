@@ -7,6 +7,7 @@ use super::{
     Store,
     schema::{conversations, members},
     transaction,
+    usage::hold_to_quota,
 };
 use crate::{
     error::Result,
@@ -14,6 +15,7 @@ use crate::{
         clock::Timestamp,
         conversation::{MemberRole, OnBusy},
         ids::{ConversationId, UserId},
+        usage::DailyQuota,
     },
 };
 
@@ -24,12 +26,17 @@ pub(crate) struct Opening {
     pub(crate) title: String,
     /// The first message, as its sender names it.
     pub(crate) client_message_id: Option<String>,
+    /// What its owner has for the day: the message wants an answer.
+    pub(crate) quota: Option<DailyQuota>,
     /// When.
     pub(crate) now: Timestamp,
 }
 
 impl Store {
     /// Opens a conversation of the user's, or finds the one that the same message opened before.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::QuotaExceeded`] when there is none and the user has used up the day's tokens: then none is left behind.
     pub(crate) async fn open_conversation(&self, owner: UserId, opening: &Opening) -> Result<ConversationId> {
         transaction!(self, "open_conversation", |connection| {
             let id = ConversationId::generate();
@@ -55,6 +62,7 @@ impl Store {
                     .first(connection)
                     .await?);
             }
+            hold_to_quota!(connection, owner, opening.quota, opening.now);
             diesel::insert_into(members::table)
                 .values((
                     members::conversation_id.eq(id),

@@ -1,14 +1,18 @@
-//! Runs: their leases, their end. Every write of a run is conditional on its node still owning it.
+//! Runs: their leases, their end. A message whose run lasts has a lease, and no other has. Every write of a run is
+//! conditional on its node still owning it.
 
-use diesel::{prelude::*, upsert::excluded};
+use diesel::{define_sql_function, dsl::sum, prelude::*, sql_types::Text};
 use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
-    message::{MessageRow, RUNNING},
+    message::MessageRow,
     read,
-    schema::{daily_usage, messages, run_chunks},
-    transaction, write,
+    schema::{messages, run_chunks},
+    tool_call::attach_tool_calls,
+    transaction,
+    usage::add_usage,
+    write,
 };
 use crate::{
     error::Result,
@@ -17,9 +21,15 @@ use crate::{
         conversation::Membership,
         ids::{ConversationId, MessageId, NodeId, UserId},
         message::{Message, MessageStatus, RunError},
+        tool::ToolCall,
         usage::Usage,
     },
 };
+
+define_sql_function! {
+    /// The characters of a text.
+    fn length(text: Text) -> Integer;
+}
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -30,10 +40,14 @@ pub(crate) struct Outcome {
     pub(crate) content: String,
     /// The model that answered: another than was asked for when a fallback stepped in.
     pub(crate) model: String,
-    /// Why the model ended.
+    /// Why the answer ended.
     pub(crate) finish_reason: Option<String>,
-    /// What it cost.
+    /// What it cost; nothing is added to the day for a cached answer.
     pub(crate) usage: Usage,
+    /// The tools that it called, as they were logged.
+    pub(crate) tool_calls: Vec<ToolCall>,
+    /// Whether it came from the response cache.
+    pub(crate) is_cached: bool,
     /// Why it failed.
     pub(crate) error: Option<RunError>,
 }
@@ -58,6 +72,7 @@ impl Store {
                         messages::finish_reason.eq(&outcome.finish_reason),
                         messages::input_tokens.eq(outcome.usage.input_tokens),
                         messages::output_tokens.eq(outcome.usage.output_tokens),
+                        messages::is_cached.eq(outcome.is_cached),
                         messages::error_code.eq(outcome.error.as_ref().map(|error| &error.code)),
                         messages::error_message.eq(outcome.error.as_ref().map(|error| &error.message)),
                         messages::error_retryable.eq(outcome.error.as_ref().map(|error| error.retryable)),
@@ -71,27 +86,9 @@ impl Store {
                     .optional()?;
             let Some((row, requested_by)) = ended else { return Ok(None) };
             diesel::delete(run_chunks::table.filter(run_chunks::message_id.eq(id))).execute(connection).await?;
-            let message = Message::from(row);
-            if let (Some(user), Some(model)) = (requested_by, &message.model) {
-                diesel::insert_into(daily_usage::table)
-                    .values((
-                        daily_usage::user_id.eq(user),
-                        daily_usage::day.eq(now.day()),
-                        daily_usage::model.eq(model),
-                        daily_usage::input_tokens.eq(outcome.usage.input_tokens),
-                        daily_usage::output_tokens.eq(outcome.usage.output_tokens),
-                        daily_usage::message_count.eq(1_i64),
-                    ))
-                    .on_conflict((daily_usage::user_id, daily_usage::day, daily_usage::model))
-                    .do_update()
-                    .set((
-                        daily_usage::input_tokens.eq(daily_usage::input_tokens + excluded(daily_usage::input_tokens)),
-                        daily_usage::output_tokens
-                            .eq(daily_usage::output_tokens + excluded(daily_usage::output_tokens)),
-                        daily_usage::message_count.eq(daily_usage::message_count + 1),
-                    ))
-                    .execute(connection)
-                    .await?;
+            let message = Message { tool_calls: outcome.tool_calls.clone(), ..Message::from(row) };
+            if let (Some(user), Some(model), false) = (requested_by, &message.model, message.is_cached) {
+                add_usage!(connection, user, model, outcome.usage, now);
             }
             Ok(Some(message))
         })
@@ -113,8 +110,15 @@ impl Store {
         })
     }
 
-    /// Ends the runs whose lease ran out before `now`, with the text that was logged, and returns them.
-    pub(crate) async fn interrupt_expired(&self, now: Timestamp, error: &RunError) -> Result<Vec<Message>> {
+    /// Ends the runs whose lease ran out before `now`, with the text that was logged, and returns them. What they cost
+    /// is for `estimate` to say, from the length of the path that leads to the answer, in characters, and the answer.
+    pub(crate) async fn interrupt_expired(
+        &self,
+        now: Timestamp,
+        error: &RunError,
+        estimate: impl Fn(i64, &Message) -> Usage + Send + Sync,
+    ) -> Result<Vec<Message>> {
+        let estimate = &estimate;
         transaction!(self, "interrupt_expired", |connection| {
             let expired: Vec<MessageId> = messages::table
                 .filter(messages::lease_until.lt(now))
@@ -122,34 +126,58 @@ impl Store {
                 .limit(100)
                 .load(connection)
                 .await?;
-            let mut interrupted: Vec<Message> = Vec::with_capacity(expired.len());
-            for id in expired {
+            // Taken before its pieces are read: a node that is late with a piece waits, and finds that the run is not its own.
+            let taken: Vec<(MessageRow, Option<UserId>)> =
+                diesel::update(messages::table.filter(messages::id.eq_any(expired)))
+                    .filter(messages::lease_until.lt(now))
+                    .set((messages::lease_owner.eq(None::<NodeId>), messages::lease_until.eq(None::<Timestamp>)))
+                    .returning((MessageRow::as_returning(), messages::requested_by))
+                    .get_results(connection)
+                    .await?;
+            let (rows, requested_by): (Vec<MessageRow>, Vec<Option<UserId>>) = taken.into_iter().unzip();
+            let mut ended: Vec<Message> = rows.into_iter().map(Into::into).collect();
+            attach_tool_calls!(connection, ended);
+            for (message, user) in ended.iter_mut().zip(requested_by) {
                 let chunks: Vec<String> = run_chunks::table
-                    .filter(run_chunks::message_id.eq(id))
+                    .filter(run_chunks::message_id.eq(message.id))
                     .order(run_chunks::offset)
                     .select(run_chunks::content)
                     .load(connection)
                     .await?;
-                let row: Option<MessageRow> = diesel::update(messages::table.filter(messages::id.eq(id)))
-                    .filter(messages::lease_until.lt(now))
+                let path: Option<i64> = messages::table
+                    .filter(messages::conversation_id.eq(message.conversation_id))
+                    .filter(messages::on_path)
+                    .filter(messages::seq.lt(message.seq))
+                    .select(sum(length(messages::content)))
+                    .first(connection)
+                    .await?;
+                message.content = chunks.concat();
+                let usage = estimate(path.unwrap_or_default(), message);
+                message.status = MessageStatus::Interrupted;
+                message.usage = Some(usage);
+                message.error = Some(error.clone());
+                message.updated_at = now;
+                diesel::update(messages::table.filter(messages::id.eq(message.id)))
                     .set((
-                        messages::status.eq(MessageStatus::Interrupted),
-                        messages::content.eq(chunks.concat()),
+                        messages::status.eq(message.status),
+                        messages::content.eq(&message.content),
+                        messages::input_tokens.eq(usage.input_tokens),
+                        messages::output_tokens.eq(usage.output_tokens),
                         messages::error_code.eq(&error.code),
                         messages::error_message.eq(&error.message),
                         messages::error_retryable.eq(error.retryable),
-                        messages::lease_owner.eq(None::<NodeId>),
-                        messages::lease_until.eq(None::<Timestamp>),
                         messages::updated_at.eq(now),
                     ))
-                    .returning(MessageRow::as_returning())
-                    .get_result(connection)
-                    .await
-                    .optional()?;
-                diesel::delete(run_chunks::table.filter(run_chunks::message_id.eq(id))).execute(connection).await?;
-                interrupted.extend(row.map(Message::from));
+                    .execute(connection)
+                    .await?;
+                diesel::delete(run_chunks::table.filter(run_chunks::message_id.eq(message.id)))
+                    .execute(connection)
+                    .await?;
+                if let (Some(user), Some(model)) = (user, &message.model) {
+                    add_usage!(connection, user, model, usage, now);
+                }
             }
-            Ok(interrupted)
+            Ok(ended)
         })
     }
 
@@ -169,7 +197,7 @@ impl Store {
         write!(self, |connection| {
             diesel::update(messages::table.filter(messages::id.eq(id)))
                 .filter(messages::conversation_id.eq(membership.conversation_id))
-                .filter(messages::status.eq_any(RUNNING))
+                .filter(messages::lease_owner.is_not_null())
                 .set(messages::stop_requested.eq(true))
                 .execute(connection)
                 .await?
@@ -182,7 +210,7 @@ impl Store {
         Ok(read!(self, |connection| {
             messages::table
                 .filter(messages::conversation_id.eq(conversation))
-                .filter(messages::status.eq_any(RUNNING))
+                .filter(messages::lease_owner.is_not_null())
                 .order(messages::seq)
                 .select(messages::id)
                 .load(connection)

@@ -134,6 +134,7 @@ table! {
         stop_requested -> Bool,
         created_at -> sql::Instant,
         updated_at -> sql::Instant,
+        is_cached -> Bool,
     }
 }
 
@@ -145,6 +146,24 @@ table! {
         message_id -> sql::Id,
         offset -> BigInt,
         content -> Text,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    tool_calls (message_id, number) {
+        message_id -> sql::Id,
+        number -> BigInt,
+        offset -> BigInt,
+        call_id -> Text,
+        name -> Text,
+        arguments -> Text,
+        result_number -> Nullable<BigInt>,
+        content -> Nullable<Text>,
+        is_error -> Nullable<Bool>,
+        duration_ms -> Nullable<BigInt>,
     }
 }
 
@@ -169,6 +188,7 @@ joinable!(members -> conversations (conversation_id));
 joinable!(contexts -> conversations (conversation_id));
 joinable!(messages -> conversations (conversation_id));
 joinable!(run_chunks -> messages (message_id));
+joinable!(tool_calls -> messages (message_id));
 allow_tables_to_appear_in_same_query!(
     users,
     sessions,
@@ -178,5 +198,6 @@ allow_tables_to_appear_in_same_query!(
     contexts,
     messages,
     run_chunks,
+    tool_calls,
     daily_usage,
 );

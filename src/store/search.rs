@@ -6,7 +6,7 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 
-use super::{Pools, Store, page, types::sql};
+use super::{Pools, Store, page, read, types::sql};
 use crate::{
     error::Result,
     model::{
@@ -29,6 +29,20 @@ const SQLITE_RANK: &str = "\
         JOIN messages ON messages.search_id = message_search.rowid
         JOIN members ON members.conversation_id = messages.conversation_id AND members.user_id = $1
         WHERE message_search MATCH $2 AND ($3 IS NULL OR messages.conversation_id = $3)
+    ),
+    last (rank) AS (SELECT coalesce((SELECT rank FROM hits WHERE id = $4), $5))
+    SELECT hits.id, hits.rank FROM hits, last
+    WHERE $4 IS NULL OR hits.rank > last.rank OR (hits.rank = last.rank AND hits.id < $4)
+    ORDER BY hits.rank, hits.id DESC LIMIT $6";
+
+/// The same on PostgreSQL, which ranks the better the higher.
+const POSTGRES_RANK: &str = "\
+    WITH hits (id, rank) AS (
+        SELECT messages.id, -ts_rank(messages.words, wanted)::float8
+        FROM to_tsquery('simple', unmarked($2)) AS wanted
+        JOIN messages ON messages.words @@ wanted
+        JOIN members ON members.conversation_id = messages.conversation_id AND members.user_id = $1
+        WHERE $3 IS NULL OR messages.conversation_id = $3
     ),
     last (rank) AS (SELECT coalesce((SELECT rank FROM hits WHERE id = $4), $5))
     SELECT hits.id, hits.rank FROM hits, last
@@ -59,19 +73,21 @@ impl Store {
         if words.is_empty() {
             return Ok(Page { entries: Vec::new(), next: None });
         }
-        let hits: Vec<Hit> = match &self.pools {
-            Pools::Sqlite { readers, .. } => {
-                diesel::sql_query(SQLITE_RANK)
-                    .bind::<sql::Id, _>(user)
-                    .bind::<Text, _>(sqlite_query(&words))
-                    .bind::<Nullable<sql::Id>, _>(conversation)
-                    .bind::<Nullable<sql::Id>, _>(last)
-                    .bind::<Nullable<Double>, _>(rank)
-                    .bind::<BigInt, _>(request.fetch())
-                    .load(&mut *readers.get().await?)
-                    .await?
-            } // PostgreSQL matches and ranks in an arm of its own, with `to_tsquery` made of the same words.
+        let (statement, query) = match &self.pools {
+            Pools::Sqlite { .. } => (SQLITE_RANK, sqlite_query(&words)),
+            Pools::Postgres(_) => (POSTGRES_RANK, postgres_query(&words)),
         };
+        let hits: Vec<Hit> = read!(self, |connection| {
+            diesel::sql_query(statement)
+                .bind::<sql::Id, _>(user)
+                .bind::<Text, _>(query)
+                .bind::<Nullable<sql::Id>, _>(conversation)
+                .bind::<Nullable<sql::Id>, _>(last)
+                .bind::<Nullable<Double>, _>(rank)
+                .bind::<BigInt, _>(request.fetch())
+                .load(connection)
+                .await?
+        });
         let page = Page::cut(hits, request, |last| page::pair(last.rank, last.id));
         let ids: Vec<MessageId> = page.entries.iter().map(|hit| hit.id).collect();
         Ok(Page { entries: self.messages_in_order(user, &ids).await?, next: page.next })
@@ -88,6 +104,12 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 fn sqlite_query(words: &[&str]) -> String {
     let terms: Vec<String> = words.iter().map(|word| format!("\"{word}\"*")).collect();
     terms.join(" ")
+}
+
+/// All words by their beginning, in PostgreSQL's language (its documentation, §8.11.2): quoted, a word is never an operator.
+fn postgres_query(words: &[&str]) -> String {
+    let terms: Vec<String> = words.iter().map(|word| format!("'{word}':*")).collect();
+    terms.join(" & ")
 }
 
 #[cfg(test)]

@@ -4,21 +4,22 @@ use std::{error::Error as StdError, path::Path};
 
 use anyhow::Context as _;
 use diesel::{
-    ConnectionError, QueryableByName, SqliteConnection, connection::AnsiTransactionManager, sql_types::BigInt,
+    ConnectionError, ConnectionResult, QueryableByName, SqliteConnection, connection::AnsiTransactionManager,
+    sql_types::BigInt,
 };
 use diesel_async::{
     AsyncConnection, AsyncMigrationHarness, RunQueryDsl as _, SimpleAsyncConnection as _, TransactionManager as _,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, bb8::Pool},
     sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
 };
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::task::block_in_place;
 
-use super::{CONNECTION_TIMEOUT, Pools, Store};
+use super::{CONNECTION_TIMEOUT, Pools, Store, migration::migrate};
 use crate::error::{Error, Result};
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// Connections that read; SQLite's readers wait for nobody.
 const READERS: u32 = 4;
 /// A connection's settings. What SQLite would do by itself every thousand pages, within the commit that wrote the last of
@@ -91,7 +92,7 @@ impl Store {
     pub async fn open_sqlite(file: &Path) -> anyhow::Result<Self> {
         let writer = pool(file, 1).await?;
         let mut harness = AsyncMigrationHarness::new(writer.get_owned().await?);
-        harness.run_pending_migrations(MIGRATIONS).map_err(|error| anyhow::anyhow!("migration failed: {error}"))?;
+        migrate(&mut harness, MIGRATIONS)?;
         drop(harness);
         let readers = pool(file, READERS).await?;
         Ok(Self { pools: Pools::Sqlite { readers, writer } })
@@ -103,7 +104,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when no connection is free.
     pub async fn checkpoint(&self) -> Result<()> {
-        let Pools::Sqlite { readers, writer } = &self.pools;
+        let Pools::Sqlite { readers, writer } = &self.pools else { return Ok(()) };
         let moved = checkpoint(&mut *readers.get().await?).await?;
         if moved.log > LONG_LOG {
             // The log begins anew with the first write that finds all of it moved; somebody who always writes is always a
@@ -124,14 +125,21 @@ async fn pool(file: &Path, size: u32) -> anyhow::Result<Pool<Sqlite>> {
     let mut config = ManagerConfig::<Sqlite>::default();
     config.custom_setup = Box::new(|url| {
         let url = url.to_owned();
-        Box::pin(async move {
-            let mut connection = Sqlite::establish(&url).await?;
-            connection.batch_execute(SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-            Ok(connection)
-        })
+        Box::pin(async move { establish(&url).await })
     });
     let manager = AsyncDieselConnectionManager::<Sqlite>::new_with_config(file, config);
     // A file does not go away as a server does: no question before each use.
     let builder = Pool::builder().max_size(size).connection_timeout(CONNECTION_TIMEOUT).test_on_check_out(false);
     Ok(builder.build(manager).await?)
+}
+
+/// Connects outside the pools.
+pub(super) async fn connect(file: &Path) -> anyhow::Result<Sqlite> {
+    Ok(establish(file.to_str().context("the path of the database is not UTF-8")?).await?)
+}
+
+async fn establish(file: &str) -> ConnectionResult<Sqlite> {
+    let mut connection = Sqlite::establish(file).await?;
+    connection.batch_execute(SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
 }

@@ -5,10 +5,12 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
-    message::{MessageRow, RUNNING},
+    message::MessageRow,
     path::lead_to,
     schema::{conversations, messages},
+    tool_call::attach_tool_calls,
     transaction,
+    usage::hold_to_quota,
 };
 use crate::{
     error::{Error, Result},
@@ -17,6 +19,7 @@ use crate::{
         conversation::{Membership, OnBusy},
         ids::{ConversationId, MessageId, NodeId, UserId},
         message::{Message, MessageRole, MessageStatus},
+        usage::DailyQuota,
     },
 };
 
@@ -51,6 +54,8 @@ pub(crate) struct NewReply {
     pub(crate) model: Option<String>,
     /// The server's default.
     pub(crate) default_model: String,
+    /// What its sender has for the day.
+    pub(crate) quota: Option<DailyQuota>,
     /// The node that will make it.
     pub(crate) lease_owner: NodeId,
     /// Until when no other node may end it.
@@ -102,11 +107,26 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the conversation or the message beside which to put it is gone,
+    /// [`Error::QuotaExceeded`] when an answer is wanted and the author has used up the day's tokens,
     /// [`Error::ConversationBusy`] when a run lasts and `on_busy` says reject.
     pub(crate) async fn append_turn(&self, membership: &Membership, turn: &NewTurn) -> Result<Turn> {
         let conversation = membership.conversation_id;
         let author = membership.user_id;
         transaction!(self, "append_turn", |connection| {
+            // Comes first: of two turns at once, the second waits and finds all that the first has done.
+            let head: Option<Head> = diesel::update(conversations::table.find(conversation))
+                .set(conversations::last_seq.eq(conversations::last_seq))
+                .returning((
+                    conversations::last_seq,
+                    conversations::head_message_id,
+                    conversations::model,
+                    conversations::on_busy,
+                ))
+                .get_result(connection)
+                .await
+                .optional()?;
+            let (mut seq, end, model, on_busy) = head.ok_or(Error::NotFound("conversation"))?;
+
             if let Some(client_message_id) = &turn.client_message_id {
                 let found: Option<MessageRow> = messages::table
                     .filter(messages::conversation_id.eq(conversation))
@@ -125,33 +145,23 @@ impl Store {
                         .first(connection)
                         .await
                         .optional()?;
+                    let mut reply: Vec<Message> = reply.into_iter().map(Into::into).collect();
+                    attach_tool_calls!(connection, reply);
                     return Ok(Turn {
                         message: Some(found.into()),
-                        reply: reply.map(Into::into),
+                        reply: reply.pop(),
                         replaced: Vec::new(),
                         is_repeat: true,
                     });
                 }
             }
 
-            let head: Option<Head> = conversations::table
-                .find(conversation)
-                .select((
-                    conversations::last_seq,
-                    conversations::head_message_id,
-                    conversations::model,
-                    conversations::on_busy,
-                ))
-                .first(connection)
-                .await
-                .optional()?;
-            let (mut seq, end, model, on_busy) = head.ok_or(Error::NotFound("conversation"))?;
-
             let mut replaced: Vec<MessageId> = Vec::new();
-            if turn.reply.is_some() {
+            if let Some(reply) = &turn.reply {
+                hold_to_quota!(connection, author, reply.quota, turn.now);
                 let running = messages::table
                     .filter(messages::conversation_id.eq(conversation))
-                    .filter(messages::status.eq_any(RUNNING))
+                    .filter(messages::lease_owner.is_not_null())
                     .select(messages::id)
                     .load(connection)
                     .await?;
@@ -285,6 +295,8 @@ impl From<NewMessage> for Message {
             finish_reason: None,
             usage: None,
             error: None,
+            tool_calls: Vec::new(),
+            is_cached: false,
             client_message_id: row.client_message_id,
             sibling_ids: Vec::new(),
             is_deleted: row.is_deleted,

@@ -1,10 +1,13 @@
 //! How plain data is stored: SQL types that fit every database, and the values that go with them.
 
+use std::io::Write as _;
+
 use diesel::{
     backend::Backend,
     deserialize::{self, FromSql, Queryable},
     expression::AsExpression,
     internal::derives::as_expression::Bound,
+    pg::{Pg, PgValue},
     serialize::{self, IsNull, Output, ToSql},
     sql_types::{BigInt, Binary, Nullable, SingleValue, Text},
     sqlite::Sqlite,
@@ -24,13 +27,17 @@ use crate::model::{
 pub(crate) mod sql {
     use diesel::{query_builder::QueryId, sql_types::SqlType};
 
-    /// An identifier: 16 bytes.
+    // The type numbers of PostgreSQL stand in its `pg_type.dat`; they never change.
+
+    /// An identifier: `uuid`, or 16 bytes.
     #[derive(SqlType, QueryId, Clone, Copy, Default, Debug)]
+    #[diesel(postgres_type(oid = 2950, array_oid = 2951))]
     #[diesel(sqlite_type(name = "Binary"))]
     pub struct Id;
 
-    /// A point in time: microseconds since 1970 UTC.
+    /// A point in time: `timestamptz`, or microseconds since 1970 UTC.
     #[derive(SqlType, QueryId, Clone, Copy, Default, Debug)]
+    #[diesel(postgres_type(oid = 1184, array_oid = 1185))]
     #[diesel(sqlite_type(name = "Long"))]
     pub struct Instant;
 
@@ -101,6 +108,19 @@ macro_rules! ids {
                 }
             }
 
+            impl ToSql<sql::Id, Pg> for $id {
+                fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+                    out.write_all(self.as_uuid().as_bytes())?;
+                    Ok(IsNull::No)
+                }
+            }
+
+            impl FromSql<sql::Id, Pg> for $id {
+                fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
+                    Ok(Self::from_uuid(Uuid::from_slice(raw.as_bytes())?))
+                }
+            }
+
             impl FromSql<sql::Id, Sqlite> for $id {
                 fn from_sql(raw: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
                     let bytes = <Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(raw)?;
@@ -150,5 +170,21 @@ impl ToSql<sql::Instant, Sqlite> for Timestamp {
 impl FromSql<sql::Instant, Sqlite> for Timestamp {
     fn from_sql(raw: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
         Ok(Self::from_micros(<i64 as FromSql<BigInt, Sqlite>>::from_sql(raw)?))
+    }
+}
+
+/// PostgreSQL counts from the start of 2000 (its documentation, §8.5): this many microseconds after 1970.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+impl ToSql<sql::Instant, Pg> for Timestamp {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(&(self.as_micros() - POSTGRES_EPOCH).to_be_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+
+impl FromSql<sql::Instant, Pg> for Timestamp {
+    fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self::from_micros(i64::from_be_bytes(raw.as_bytes().try_into()?) + POSTGRES_EPOCH))
     }
 }

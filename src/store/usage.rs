@@ -13,6 +13,59 @@ use crate::{
     },
 };
 
+/// Adds what an answer cost to its day, within a transaction; of an account that is gone nothing is kept.
+macro_rules! add_usage {
+    ($connection:ident, $user:expr, $model:expr, $usage:expr, $now:expr) => {{
+        use $crate::store::schema::{daily_usage, users};
+        let known: Option<$crate::model::ids::UserId> =
+            users::table.find($user).select(users::id).first($connection).await.optional()?;
+        if known.is_some() {
+            ::diesel::insert_into(daily_usage::table)
+                .values((
+                    daily_usage::user_id.eq($user),
+                    daily_usage::day.eq($now.day()),
+                    daily_usage::model.eq($model),
+                    daily_usage::input_tokens.eq($usage.input_tokens),
+                    daily_usage::output_tokens.eq($usage.output_tokens),
+                    daily_usage::message_count.eq(1_i64),
+                ))
+                .on_conflict((daily_usage::user_id, daily_usage::day, daily_usage::model))
+                .do_update()
+                .set((
+                    daily_usage::input_tokens
+                        .eq(daily_usage::input_tokens + ::diesel::upsert::excluded(daily_usage::input_tokens)),
+                    daily_usage::output_tokens
+                        .eq(daily_usage::output_tokens + ::diesel::upsert::excluded(daily_usage::output_tokens)),
+                    daily_usage::message_count.eq(daily_usage::message_count + 1),
+                ))
+                .execute($connection)
+                .await?;
+        }
+    }};
+}
+
+/// Refuses, within a transaction, a user who has used up the day's tokens.
+macro_rules! hold_to_quota {
+    ($connection:ident, $user:expr, $quota:expr, $now:expr) => {{
+        use $crate::store::schema::daily_usage;
+        if let Some(quota) = $quota {
+            let spent: Vec<(i64, i64)> = daily_usage::table
+                .filter(daily_usage::user_id.eq($user))
+                .filter(daily_usage::day.eq($now.day()))
+                .select((daily_usage::input_tokens, daily_usage::output_tokens))
+                .load($connection)
+                .await?;
+            let $crate::model::usage::DailyQuota(tokens) = quota;
+            if spent.into_iter().map(|(input, output)| input + output).sum::<i64>() >= tokens {
+                let retry_after = $now.next_day().since($now);
+                return Err($crate::error::Error::QuotaExceeded { user_id: $user, tokens, retry_after });
+            }
+        }
+    }};
+}
+
+pub(super) use {add_usage, hold_to_quota};
+
 /// The columns of a day's usage that people see.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = daily_usage)]

@@ -68,7 +68,7 @@ async fn every_field_at_fault_is_named() {
         let request = RegisterRequest { username: username.into(), email: email.into(), password: password.into() };
         assert_eq!(violations(server.visitor().auth().register(request).await), expected, "{username} {email}");
     }
-    assert_eq!(server.number("(SELECT count(*) FROM users)"), 0);
+    assert_eq!(server.data().number("(SELECT count(*) FROM users)"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +137,7 @@ async fn many_tries_at_once_are_no_way_around_the_limit() {
 async fn a_deactivated_user_neither_signs_in_nor_stays() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
-    server.sql("UPDATE users SET is_active = FALSE");
+    server.data().sql("UPDATE users SET is_active = FALSE");
 
     assert_eq!(alice.login("alice", PASSWORD).await.map(drop).unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(alice.refresh().await.map(drop).unwrap_err().code(), Code::Unauthenticated);

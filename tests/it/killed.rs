@@ -3,10 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
-use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::harness::{Actor, PASSWORD, Process, Transport, Viewer};
+use crate::harness::{Actor, Data, PASSWORD, Process, Transport, Viewer};
 
 /// Nodes that are killed.
 const NODES: usize = 5;
@@ -44,7 +43,7 @@ async fn register(process: &Process, name: &str) -> Actor {
 
 /// Kills a node in the middle of its answers and returns at which bytes, as the viewers saw it.
 async fn kill_in_mid_answer(node: usize) -> Vec<usize> {
-    let data = tempfile::tempdir().unwrap();
+    let data = Data::fresh().await;
     let process = Process::start(&data, &[("echo_interval", "0.01")]).await;
     let alice = register(&process, "alice").await;
     let text = words(1000);
@@ -96,11 +95,10 @@ async fn a_node_killed_at_fifty_points_loses_nothing_that_was_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_ends_what_a_killed_one_was_saying() {
-    let (data, other_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let database = format!("sqlite:{}", data.path().join("shared.db").display());
-    let process = Process::start(&data, &[("database_url", &database), ("echo_interval", "0.01")]).await;
+    let data = Data::fresh().await;
+    let process = Process::start(&data, &[("echo_interval", "0.01")]).await;
     let alice = register(&process, "alice").await;
-    let other = Process::start(&other_data, &[("database_url", &database)]).await;
+    let other = Process::start(&data.beside(), &[]).await;
     let mut answer = ask(&alice, &words(1000), Transport::Sse).await;
     answer.viewer.until_bytes(STEP).await;
     process.kill().await;
@@ -115,11 +113,14 @@ async fn another_node_ends_what_a_killed_one_was_saying() {
     assert_eq!((last.kind.as_str(), &last.data["code"]), ("error", &"INTERRUPTED".into()));
     let message = alice.message(&answer.conversation, &answer.id).await;
     assert_eq!((&message["status"], message["content"].as_str()), (&"interrupted".into(), Some(&*viewer.text)));
+    let (_, usage) = alice.get("/api/v1/users/me/usage").await;
+    assert_eq!(usage["usage"][0]["output_tokens"], message["usage"]["output_tokens"], "{usage}");
+    assert!(message["usage"]["output_tokens"].as_i64() > Some(0), "what was written has its price: {message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asked_to_end_it_lets_answers_finish_and_sends_sockets_elsewhere() {
-    let data = tempfile::tempdir().unwrap();
+    let data = Data::fresh().await;
     let process = Process::start(&data, &[("echo_interval", "0.005")]).await;
     let alice = register(&process, "alice").await;
     let text = words(200);
@@ -132,66 +133,78 @@ async fn asked_to_end_it_lets_answers_finish_and_sends_sockets_elsewhere() {
     let reconnect = socket.until("reconnect").await;
     assert_eq!(reconnect["data"]["reason"], "shutdown");
     assert!((0..=5000).contains(&reconnect["data"]["after_ms"].as_i64().unwrap()), "{reconnect}");
-    assert_eq!(answer.viewer.until_last().await.kind, "end");
-    assert_eq!(answer.viewer.text, text);
-    assert_eq!(process.ended().await, Some(0));
-
-    // Event streams are sent away like sockets: browsers come back by themselves.
-    while elsewhere.next().await.is_some_and(|event| !event.is_last()) {}
-    let process = Process::start(&data, &[]).await;
-    let alice = alice.at(process.server());
-    let message = alice.message(&answer.conversation, &answer.id).await;
-    assert_eq!((&message["status"], message["content"].as_str()), (&"complete".into(), Some(&*text)));
-    let mut back = elsewhere.by(&alice);
-    back.attach(Transport::Sse).await;
-    assert_eq!(back.until_last().await.kind, "end");
-    assert_eq!(back.text, text);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_that_outlast_the_grace_are_settled_before_it_ends() {
-    let data = tempfile::tempdir().unwrap();
-    let process = Process::start(&data, &[("echo_interval", "0.05"), ("shutdown_grace", "1")]).await;
-    let alice = register(&process, "alice").await;
-    let mut answer = ask(&alice, &words(1000), Transport::Grpc).await;
-    answer.viewer.until_bytes(STEP).await;
-    process.terminate().await;
-    while answer.viewer.next().await.is_some_and(|event| !event.is_last()) {}
+    for viewer in [&mut answer.viewer, &mut elsewhere] {
+        assert_eq!(viewer.until_last().await.kind, "end");
+        assert_eq!(viewer.text, text);
+    }
     assert_eq!(process.ended().await, Some(0));
 
     let process = Process::start(&data, &[]).await;
     let message = alice.at(process.server()).message(&answer.conversation, &answer.id).await;
+    assert_eq!((&message["status"], message["content"].as_str()), (&"complete".into(), Some(&*text)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_outlast_the_grace_are_settled_before_it_ends() {
+    let data = Data::fresh().await;
+    let process = Process::start(&data, &[("echo_interval", "0.05"), ("shutdown_grace", "1")]).await;
+    let alice = register(&process, "alice").await;
+    let mut answer = ask(&alice, &words(1000), Transport::Grpc).await;
+    let mut elsewhere = Viewer::new(&alice, &answer.conversation, &answer.id);
+    elsewhere.attach(Transport::Sse).await;
+    for viewer in [&mut answer.viewer, &mut elsewhere] {
+        viewer.until_bytes(STEP).await;
+    }
+    process.terminate().await;
+    let last = elsewhere.until_last().await;
+    assert_eq!((last.kind.as_str(), &last.data["code"]), ("error", &"UNAVAILABLE".into()));
+    assert_eq!((&last.data["retryable"], &last.data["message_id"]), (&true.into(), &answer.id.as_str().into()));
+    while answer.viewer.next().await.is_some_and(|event| !event.is_last()) {}
+    assert_eq!(process.ended().await, Some(0));
+
+    let process = Process::start(&data, &[]).await;
+    let alice = alice.at(process.server());
+    let message = alice.message(&answer.conversation, &answer.id).await;
     assert_eq!(message["status"], "interrupted");
-    assert!(message["content"].as_str().unwrap().starts_with(&answer.viewer.text), "{message}");
+    let content = message["content"].as_str().unwrap();
+    assert!(content.starts_with(&answer.viewer.text), "{message}");
+    let mut back = elsewhere.by(&alice);
+    back.attach(Transport::Sse).await;
+    assert_eq!(back.until_last().await.data["code"], "INTERRUPTED");
+    assert_eq!(back.text, content);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_folder_belongs_to_one_process() {
-    let data = tempfile::tempdir().unwrap();
-    let process = Process::start(&data, &[]).await;
-    let exit = refused(&data, &[], &[]).await;
+    let data = Data::fresh().await;
+    // Of a database that is elsewhere, many may be nodes.
+    let inside = [("database_url", "")];
+    let process = Process::start(&data, &inside).await;
+    let exit = refused(&data, &inside, &[]).await;
     assert_eq!(exit.0, Some(69));
-    assert!(exit.1.contains(data.path().to_str().unwrap()) && exit.1.contains("another"), "{}", exit.1);
+    assert!(exit.1.contains(data.folder().to_str().unwrap()) && exit.1.contains("another"), "{}", exit.1);
     register(&process, "alice").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_start_names_what_is_wrong() {
-    let data = tempfile::tempdir().unwrap();
-    for (setting, wrong) in [("run_lease", "soon"), ("no_such_setting", "1"), ("default_model", "acme/none")] {
+    let data = Data::fresh().await;
+    for (setting, wrong) in
+        [("run_lease", "soon"), ("no_such_setting", "1"), ("default_model", "acme/none"), ("tools", "hammer")]
+    {
         let (code, line) = refused(&data, &[(setting, wrong)], &[]).await;
         let name = setting.replace('_', " ");
         assert_eq!(code, Some(78), "{line}");
         assert!(line.contains(setting) || line.contains(&name), "{line}");
     }
-    let exit = Process::refused(&data, &[], &["--no-such-flag"]).await;
+    let exit = Process::refused("serve", &data, &[], &["--no-such-flag"]).await;
     assert_eq!(exit.code, Some(64), "{exit:?}");
     assert!(exit.stderr.contains("--no-such-flag"), "{exit:?}");
 }
 
 /// How a node that cannot start ends: its exit code and the one error that it logs.
-async fn refused(data: &TempDir, settings: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
-    let exit = Process::refused(data, settings, flags).await;
+async fn refused(data: &Data, settings: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
+    let exit = Process::refused("serve", data, settings, flags).await;
     let errors: Vec<&str> = exit.stderr.lines().filter(|line| line.contains("ERROR")).collect();
     match errors[..] {
         [line] => (exit.code, line.to_owned()),

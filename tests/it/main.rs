@@ -10,22 +10,30 @@
 
 mod accounts;
 mod answers;
+mod cached;
 mod contract;
 mod conversations;
+mod database;
 mod durable;
+mod following;
 mod grpcweb;
 #[cfg(test)]
 mod harness;
 mod input;
 mod killed;
 mod live;
+mod metrics;
 mod mocks;
 mod openapi;
+mod processes;
 mod providers;
+mod quota;
+mod reasons;
 mod redis;
 mod rooms;
 mod sending;
 mod sessions;
 mod tokens;
+mod tools;
 mod users;
 mod viewers;

@@ -134,6 +134,19 @@ async fn a_third_party_mock_is_understood_in_both_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_third_party_mock_calls_a_tool_and_takes_its_result() {
+    let mock = Foreign::aimock().await;
+    let server = Server::configured(&mock.file(), &[("provider_retries", "0"), ("tools", "calculator")]).await;
+    let alice = server.register("alice").await;
+    for model in ["anthropic/claude-test", "openai/gpt-test"] {
+        let (text, seen, stored) = ask(&alice, model, "six times seven").await;
+        assert_eq!((text.as_str(), &stored["tool_calls"][0]["content"]), ("It is 42.", &"42".into()), "{stored}");
+        let tools = seen.iter().filter(|event| event.kind.starts_with("tool_"));
+        assert_eq!(tools.map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["tool_call", "tool_result"], "{model}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_real_model_answers_in_both_protocols() {
     let model = Foreign::smollm2().await;
     let server = Server::configured(&model.file(), &[("max_output_tokens", "24")]).await;

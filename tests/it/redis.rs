@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Actor, PASSWORD, Process, RedisServer, Server, Socket, Transport, Viewer, eventually};
+use crate::harness::{Actor, Data, PASSWORD, Process, RedisServer, Server, Socket, Transport, Viewer, eventually};
 
 /// How far the viewers are when Redis goes, in bytes.
 const STEP: usize = 60;
@@ -204,7 +204,7 @@ async fn sign_in_is_held_back_over_all_nodes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_redis_stops_the_start_with_one_clear_line() {
-    let data = tempfile::tempdir().unwrap();
+    let data = Data::fresh().await;
     let guarded = RedisServer::guarded("right").await;
     let wrong_password = guarded.url().replace("redis://", "redis://:wrong@");
     for (url, code, said) in [
@@ -215,7 +215,7 @@ async fn a_wrong_redis_stops_the_start_with_one_clear_line() {
         (&wrong_password, 69, "redis_url"),
         (&guarded.url(), 69, "redis_url"),
     ] {
-        let exit = Process::refused(&data, &[("redis_url", url)], &[]).await;
+        let exit = Process::refused("serve", &data, &[("redis_url", url)], &[]).await;
         assert_eq!(exit.code, Some(code), "{url}: {exit:?}");
         assert!(exit.stderr.contains(said) && exit.stderr.lines().count() == 1, "{url}: {exit:?}");
         assert!(!exit.stderr.contains("secret") && !exit.stderr.contains(":wrong@"), "{url}: {exit:?}");

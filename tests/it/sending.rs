@@ -93,7 +93,7 @@ async fn one_message_sent_many_times_at_once_by_every_door_is_one_message_and_on
     assert_eq!(sent.len(), 1, "{sent:?}");
     upstream.release(1);
     assert_eq!(ended(&alice, &conversation, &sent[0].1).await["content"], "once");
-    assert_eq!(server.number("(SELECT count(*) FROM messages)"), 2);
+    assert_eq!(server.data().number("(SELECT count(*) FROM messages)"), 2);
     assert_eq!(upstream.exchanges().len(), 1);
 }
 
@@ -125,8 +125,8 @@ async fn a_first_message_sent_many_times_at_once_opens_one_conversation() {
     assert_eq!(sent.len(), 1, "{sent:?}");
     upstream.release(1);
     assert_eq!(ended(&alice, &sent[0].0, &sent[0].1).await["status"], "complete");
-    assert_eq!(server.number("(SELECT count(*) FROM conversations)"), 1);
-    assert_eq!(server.number("(SELECT count(*) FROM messages)"), 2);
+    assert_eq!(server.data().number("(SELECT count(*) FROM conversations)"), 1);
+    assert_eq!(server.data().number("(SELECT count(*) FROM messages)"), 2);
     assert_eq!(upstream.exchanges().len(), 1);
 }
 
@@ -159,7 +159,7 @@ async fn a_busy_conversation_may_refuse() {
     let messages = format!("{conversation}/messages");
     let (status, body) = act(&alice, Method::POST, &messages, json!({ "content": "two" })).await;
     let reason = &body["error"]["details"][0]["reason"];
-    assert_eq!((status, reason), (400, &"CONVERSATION_BUSY".into()), "{body}");
+    assert_eq!((status, reason), (409, &"CONVERSATION_BUSY".into()), "{body}");
     let (status, body) = act(&alice, Method::POST, &messages, json!({ "content": "note", "reply": false })).await;
     assert_eq!(status, 200, "what asks for no answer keeps nobody busy: {body}");
     assert_eq!(body.get("reply"), None);
@@ -317,7 +317,7 @@ async fn a_message_that_wants_no_answer_gets_none() {
     eventually("the answer is complete", async || alice.message(&conversation, &answer).await["status"] == "complete")
         .await;
     assert_eq!(upstream.exchanges().len(), 1);
-    assert_eq!(server.number("(SELECT count(*) FROM messages)"), 3);
+    assert_eq!(server.data().number("(SELECT count(*) FROM messages)"), 3);
 }
 
 fn id(value: &Value) -> String {

@@ -56,7 +56,7 @@ async fn of_many_refreshes_at_once_one_wins() {
         won += usize::from(attempt.await.unwrap());
     }
     assert_eq!(won, 1);
-    assert_eq!(server.number("(SELECT count(*) FROM sessions)"), 0);
+    assert_eq!(server.data().number("(SELECT count(*) FROM sessions)"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +80,7 @@ async fn a_session_ends_by_itself_when_it_is_not_refreshed() {
 
     let back = alice.at(&later).login("alice", PASSWORD).await.unwrap();
     assert_eq!(sessions(&back, 0, "").await.sessions.len(), 1);
-    assert_eq!(server.number("(SELECT count(*) FROM sessions)"), 1);
+    assert_eq!(server.data().number("(SELECT count(*) FROM sessions)"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,7 @@ async fn a_symmetric_key_works_and_is_not_published() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_share_one_key_even_when_they_start_at_once() {
     let first = Server::start().await;
-    first.sql("DELETE FROM signing_keys");
+    first.data().sql("DELETE FROM signing_keys");
     let (one, other) = tokio::join!(first.beside(&[]), first.beside(&[]));
     let alice = one.register("alice").await;
     alice.at(&other).me().await.unwrap();

@@ -6,7 +6,11 @@ use colloquy::proto::{
 };
 use tonic::{Code, Status};
 
-use crate::harness::{Actor, PASSWORD, Server, reason, violations};
+use crate::harness::{
+    Actor, PASSWORD, Server, reason,
+    upstream::{Script, Upstream},
+    violations,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_changed_field_by_field() {
@@ -70,7 +74,7 @@ async fn users_are_found_by_the_beginning_of_their_name() {
     for name in ["Anna", "an_dy", "an.ton", "an-ja", "bob", "gone-an", "anders"] {
         visitor.register(name).await.unwrap();
     }
-    server.sql("UPDATE users SET is_active = FALSE WHERE username = 'anders'");
+    server.data().sql("UPDATE users SET is_active = FALSE WHERE username = 'anders'");
     let bob = visitor.login("bob", PASSWORD).await.unwrap();
 
     let mut found = Vec::new();
@@ -96,18 +100,18 @@ async fn who_leaves_takes_along_what_nobody_else_owns() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
     let bob = server.register("bob").await;
-    server.sql(
+    server.data().sql(
         "INSERT INTO conversations (id, title, on_busy, last_seq, created_at, updated_at)
-         VALUES (x'01', '', 'queue', 0, 0, 0), (x'02', '', 'queue', 0, 0, 0), (x'03', '', 'queue', 0, 0, 0);
-         INSERT INTO members SELECT x'01', id, iif(username = 'alice', 'owner', 'member'), 0, 0 FROM users;
-         INSERT INTO members SELECT x'02', id, 'owner', 0, 0 FROM users;
-         INSERT INTO members SELECT x'03', id, iif(username = 'bob', 'owner', 'viewer'), 0, 0 FROM users;",
+         VALUES ('01890000-0000-7000-8000-000000000001', '', 'queue', 0, 'epoch', 'epoch'), ('01890000-0000-7000-8000-000000000002', '', 'queue', 0, 'epoch', 'epoch'), ('01890000-0000-7000-8000-000000000003', '', 'queue', 0, 'epoch', 'epoch');
+         INSERT INTO members SELECT '01890000-0000-7000-8000-000000000001', id, CASE username WHEN 'alice' THEN 'owner' ELSE 'member' END, 0, 'epoch' FROM users;
+         INSERT INTO members SELECT '01890000-0000-7000-8000-000000000002', id, 'owner', 0, 'epoch' FROM users;
+         INSERT INTO members SELECT '01890000-0000-7000-8000-000000000003', id, CASE username WHEN 'bob' THEN 'owner' ELSE 'viewer' END, 0, 'epoch' FROM users;",
     );
 
     alice.users().delete_me(DeleteMeRequest {}).await.unwrap();
-    assert_eq!(server.number("(SELECT count(*) FROM conversations WHERE id IN (x'02', x'03'))"), 2);
-    assert_eq!(server.number("(SELECT count(*) FROM conversations)"), 2);
-    assert_eq!(server.number("(SELECT count(*) FROM members)"), 2);
+    assert_eq!(server.data().number("(SELECT count(*) FROM conversations WHERE id IN ('01890000-0000-7000-8000-000000000002', '01890000-0000-7000-8000-000000000003'))"), 2);
+    assert_eq!(server.data().number("(SELECT count(*) FROM conversations)"), 2);
+    assert_eq!(server.data().number("(SELECT count(*) FROM members)"), 2);
 
     assert_eq!(alice.me().await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(alice.refresh().await.map(drop).unwrap_err().code(), Code::Unauthenticated);
@@ -117,11 +121,27 @@ async fn who_leaves_takes_along_what_nobody_else_owns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_outlives_the_account_that_asked_for_it() {
+    let upstream = Upstream::start(Script::openai().text("well").pause().end()).await;
+    let server = Server::asking(&upstream, &[]).await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let conversation = bob.conversation().await;
+    bob.add(&conversation, &alice, "member").await;
+    let (_, answer) = alice.send(&conversation, "hello").await;
+    let mut events = bob.resume_chat(&answer, 0).await;
+    while events.next().await.expect("the answer goes on").kind != "token" {}
+    alice.users().delete_me(DeleteMeRequest {}).await.unwrap();
+    upstream.release(1);
+    assert_eq!(events.next().await.unwrap().kind, "end");
+    assert_eq!(bob.message(&conversation, &answer).await["status"], "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn usage_is_summed_by_day_and_model() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
     server.register("bob").await;
-    server.sql(
+    server.data().sql(
         "INSERT INTO daily_usage SELECT id, '2026-03-01', 'echo', 1, 2, 1 FROM users;
          INSERT INTO daily_usage SELECT id, '2026-03-02', 'b/model', 10, 20, 3 FROM users;
          INSERT INTO daily_usage SELECT id, '2026-03-02', 'a/model', 100, 200, 5 FROM users;

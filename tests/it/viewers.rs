@@ -7,6 +7,8 @@ use colloquy::proto::{
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use prost::Message as _;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{Message, client::IntoClientRequest as _},
@@ -141,6 +143,46 @@ async fn who_joins_in_mid_answer_gets_the_text_so_far_and_then_what_is_new() {
     }
     assert_eq!(socket.next().await.unwrap()["type"], "end");
     assert_eq!(socket.next().await.unwrap()["type"], "message");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_subscribes_anew_while_pieces_wait_sees_none_of_them_twice() {
+    // More than a stream holds for somebody who does not read.
+    let pieces: Vec<String> = (0..48).map(|number| format!("{number:03} ").repeat(2000)).collect();
+    let script = pieces.iter().fold(Script::openai().stepped(), Script::text).pause().end();
+    let (_server, upstream, alice, bob, conversation) = shared(script).await;
+    let (frames, requests) = mpsc::unbounded_channel();
+    let ask = || frames.send(ConnectRequest { frame: Some(subscription(&conversation)) }).unwrap();
+    let mut session = bob.sessions().connect(UnboundedReceiverStream::new(requests)).await.unwrap().into_inner();
+    let mut next = async || soon("a frame", session.message()).await.unwrap().unwrap().frame.unwrap().payload.unwrap();
+    ask();
+    while !matches!(next().await, Payload::SubscriptionConfirmed(_)) {}
+
+    let (_, answer) = alice.send(&conversation, "hi").await;
+    let mut logged = Viewer::new(&alice, &conversation, &answer);
+    logged.attach(Transport::Grpc).await;
+    for (number, piece) in pieces.iter().enumerate() {
+        upstream.release(1);
+        logged.until_bytes((number + 1) * piece.len()).await;
+    }
+    ask();
+    let mut text = String::new();
+    loop {
+        match next().await {
+            Payload::Token(token) => {
+                assert_eq!(token.index, text.len() as i64, "a double or a gap");
+                text += &token.content;
+            }
+            Payload::Snapshot(snapshot) => {
+                assert!(text.len() < snapshot.content.len(), "pieces wait");
+                text = snapshot.content;
+                upstream.release(1);
+            }
+            Payload::End(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(text, pieces.concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use colloquy_bridge::Settings;
 use http::Method;
 use http_body_util::BodyExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::join;
 use tonic::Status;
 
@@ -32,12 +32,37 @@ async fn requests_underway_are_answered() {
 }
 
 #[tokio::test]
-async fn event_streams_end() {
+async fn event_streams_underway_come_to_their_end() {
     let (bridge, mut core) = bridge().await;
     let path = "/api/v1/chat/stream/m";
-    let (response, answering) = join!(bridge.open(Method::GET, path, &[], ""), async { core.call().await.open() });
+    let (response, mut answering) = join!(bridge.open(Method::GET, path, &[], ""), async { core.call().await.open() });
     bridge.stop();
-    soon(response.into_body().collect()).await.unwrap();
+    answering.send(json!({"event": {"offset": 1, "token": {"content": "a"}}})).await;
+    answering.send(json!({"event": {"offset": 1, "end": {"finish_reason": "stop"}}})).await;
+    answering.end(Status::ok("")).await;
+    let body = soon(response.into_body().collect()).await.unwrap().to_bytes();
+    let body = std::str::from_utf8(&body).unwrap();
+    assert!(body.contains("\"type\":\"token\"") && body.contains("\"type\":\"end\""), "{body}");
+    bridge.ended().await;
+}
+
+#[tokio::test]
+async fn event_streams_that_outlast_the_grace_are_told_to_come_back() {
+    let settings = Settings { shutdown_grace: Duration::from_millis(20), ..Settings::default() };
+    let (bridge, mut core) = bridge_with(settings).await;
+    let path = "/api/v1/chat/stream/m";
+    let (mut response, mut answering) =
+        join!(bridge.open(Method::GET, path, &[], ""), async { core.call().await.open() });
+    answering.send(json!({"event": {"offset": 1, "token": {"message_id": "m", "content": "a"}}})).await;
+    let token = soon(response.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap();
+    assert!(token.starts_with(b"id: 1\n"));
+    bridge.stop();
+    let body = soon(response.into_body().collect()).await.unwrap().to_bytes();
+    let last = body.strip_prefix(b"data: ").expect("one event, without an id: the cursor stays");
+    let last: Value = serde_json::from_slice(last).unwrap();
+    assert_eq!(last["type"], "error");
+    assert_eq!((&last["code"], &last["retryable"]), (&json!("UNAVAILABLE"), &json!(true)));
+    assert_eq!(last["message_id"], "m");
     answering.abandoned().await;
     bridge.ended().await;
 }

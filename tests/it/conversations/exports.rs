@@ -15,7 +15,7 @@ async fn json_holds_everything_as_the_api_writes_it() {
     let question = alice.say(&chat, "q \"quoted\"").await;
     let answer = server.answer(&chat, "a");
     let again = server.answer_beside(&chat, &answer, "a'");
-    server.sql("UPDATE messages SET created_at = 0, updated_at = 0");
+    server.sql("UPDATE messages SET created_at = 'epoch', updated_at = 'epoch'");
 
     let file = export(&alice, &chat, ExportFormat::Unspecified).await;
     assert_eq!(file.content_type, "application/json");
@@ -37,17 +37,20 @@ async fn json_holds_everything_as_the_api_writes_it() {
                 "id": question, "conversation_id": chat, "seq": 1, "role": "user", "author_id": alice.id,
                 "content": "q \"quoted\"", "status": "complete", "sibling_ids": [], "is_deleted": false,
                 "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z",
+                "tool_calls": [], "cached": false,
             },
             {
                 "id": answer, "conversation_id": chat, "seq": 2, "parent_id": question, "role": "assistant",
                 "content": "a", "status": "complete", "model": "echo", "sibling_ids": [answer, again],
                 "is_deleted": false,
                 "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z",
+                "tool_calls": [], "cached": false,
             },
             {
                 "id": again, "conversation_id": chat, "seq": 3, "parent_id": question, "role": "assistant",
                 "content": "a'", "status": "complete", "model": "echo", "sibling_ids": [answer, again], "is_deleted": false,
                 "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z",
+                "tool_calls": [], "cached": false,
             },
         ])
     );
@@ -62,7 +65,7 @@ async fn markdown_is_the_chosen_path() {
     let answer = server.answer(&chat, "off the path");
     server.answer_beside(&chat, &answer, "hi");
     server.begin_answer(&chat, &["so ", "far"]);
-    server.sql("UPDATE messages SET created_at = 0");
+    server.sql("UPDATE messages SET created_at = 'epoch'");
     let leave = colloquy::proto::RemoveMemberRequest { conversation_id: chat.clone(), user_id: bob.id.clone() };
     bob.conversations().remove_member(leave).await.unwrap();
 

@@ -122,7 +122,7 @@ async fn a_deleted_conversation_is_gone_with_all_that_was_in_it() {
     for table in ["conversations", "members", "messages", "run_chunks"] {
         assert_eq!(server.number(&format!("(SELECT count(*) FROM {table})")), 0, "{table}");
     }
-    server.sql("INSERT INTO message_search (message_search, rank) VALUES ('integrity-check', 1)");
+    server.check_search();
 }
 
 #[tokio::test(flavor = "multi_thread")]

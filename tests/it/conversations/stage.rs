@@ -35,12 +35,17 @@ impl Server {
 
     /// Does to the database what no RPC does.
     pub(crate) fn sql(&self, statements: &str) {
-        self.0.sql(statements);
+        self.0.data().sql(statements);
     }
 
     /// Asks the database for a number.
     pub(crate) fn number(&self, query: &str) -> i64 {
-        self.0.number(query)
+        self.0.data().number(query)
+    }
+
+    /// Fails when the index of a search does not fit what is stored.
+    pub(crate) fn check_search(&self) {
+        self.0.data().check_search();
     }
 
     /// Writes an answer at the end of a conversation.
@@ -53,8 +58,8 @@ impl Server {
         let id = self.append_answer(chat, "", if pieces.is_empty() { "pending" } else { "streaming" });
         let mut offset = 0;
         for piece in pieces {
-            let (message, content) = (blob(&id), text(piece));
-            self.sql(&format!("INSERT INTO run_chunks VALUES ({message}, {offset}, {content})"));
+            let content = text(piece);
+            self.sql(&format!("INSERT INTO run_chunks VALUES ('{id}', {offset}, {content})"));
             offset += piece.len();
         }
         id
@@ -62,36 +67,37 @@ impl Server {
 
     /// Ends an answer that was begun.
     pub(crate) fn end_answer(&self, id: &str, content: &str) {
-        let (id, content) = (blob(id), text(content));
+        let content = text(content);
         self.sql(&format!(
-            "UPDATE messages SET status = 'complete', content = {content} WHERE id = {id};
-             DELETE FROM run_chunks WHERE message_id = {id}"
+            "UPDATE messages SET status = 'complete', content = {content}, lease_owner = NULL WHERE id = '{id}';
+             DELETE FROM run_chunks WHERE message_id = '{id}'"
         ));
     }
 
     /// Writes another answer beside one on the chosen path, which ends with it.
     pub(crate) fn answer_beside(&self, chat: &str, id: &str, content: &str) -> String {
-        let old = blob(id);
         self.sql(&format!(
             "UPDATE messages SET on_path = FALSE WHERE (conversation_id, seq) IN
                  (SELECT m.conversation_id, m.seq FROM messages m, messages o
-                  WHERE o.id = {old} AND m.conversation_id = o.conversation_id AND m.seq >= o.seq);
+                  WHERE o.id = '{id}' AND m.conversation_id = o.conversation_id AND m.seq >= o.seq);
              UPDATE conversations SET head_message_id = o.parent_id FROM messages o
-             WHERE o.id = {old} AND conversations.id = o.conversation_id"
+             WHERE o.id = '{id}' AND conversations.id = o.conversation_id"
         ));
         self.append_answer(chat, content, "complete")
     }
 
     fn append_answer(&self, chat: &str, content: &str, status: &str) -> String {
         let id = MessageId::generate().to_string();
-        let (chat, new, content) = (blob(chat), blob(&id), text(content));
+        let content = text(content);
+        // A message whose run lasts has a lease; this one has no end, for its node is none of those that run.
+        let lease_owner = if status == "complete" { "NULL".to_owned() } else { format!("'{id}'") };
         self.sql(&format!(
             "INSERT INTO messages (id, conversation_id, seq, parent_id, on_path, role, content, status, model,
-                 is_deleted, stop_requested, created_at, updated_at)
-             SELECT {new}, id, last_seq + 1, head_message_id, TRUE, 'assistant', {content}, '{status}', 'echo',
-                 FALSE, FALSE, 0, 0
-             FROM conversations WHERE id = {chat};
-             UPDATE conversations SET last_seq = last_seq + 1, head_message_id = {new} WHERE id = {chat}"
+                 is_deleted, stop_requested, lease_owner, created_at, updated_at)
+             SELECT '{id}', id, last_seq + 1, head_message_id, TRUE, 'assistant', {content}, '{status}', 'echo',
+                 FALSE, FALSE, {lease_owner}, 'epoch', 'epoch'
+             FROM conversations WHERE id = '{chat}';
+             UPDATE conversations SET last_seq = last_seq + 1, head_message_id = '{id}' WHERE id = '{chat}'"
         ));
         id
     }
@@ -176,10 +182,6 @@ impl Actor {
         assert_eq!(socket.answer_to("watch").await["type"], "subscription.confirmed");
         socket
     }
-}
-
-fn blob(id: &str) -> String {
-    format!("x'{}'", id.replace('-', ""))
 }
 
 fn text(text: &str) -> String {

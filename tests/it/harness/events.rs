@@ -48,6 +48,10 @@ impl From<ChatEvent> for Happened {
             }
             chat_event::Event::Snapshot(snapshot) => ("snapshot", serde_json::json!({ "content": snapshot.content })),
             chat_event::Event::End(end) => ("end", serde_json::json!({ "finish_reason": end.finish_reason })),
+            chat_event::Event::ToolCall(call) => ("tool_call", serde_json::json!({ "id": call.id, "name": call.name })),
+            chat_event::Event::ToolResult(result) => {
+                ("tool_result", serde_json::json!({ "id": result.id, "content": result.content }))
+            }
             chat_event::Event::Error(error) => ("error", serde_json::json!({ "code": error.code })),
             other => panic!("not expected here: {other:?}"),
         };

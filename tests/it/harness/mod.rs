@@ -1,6 +1,7 @@
 //! A server in this process, as `colloquy serve` starts it, and those who call it.
 
 mod actor;
+mod data;
 mod events;
 mod process;
 mod redis;
@@ -10,22 +11,19 @@ mod socket;
 pub(crate) mod upstream;
 mod viewer;
 
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use colloquy::{
-    cli::serve,
+    cli::serve::{self, Addresses},
     config::{SettingError, Settings},
     lifecycle::Lifecycle,
 };
-use diesel::{
-    Connection as _, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _, sql_types::BigInt,
-};
-use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use self::upstream::Upstream;
 pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
+    data::Data,
     events::{Events, Happened},
     process::Process,
     redis::RedisServer,
@@ -38,27 +36,21 @@ pub(crate) use self::{
 const BRIDGE_KEY: &str = "the key of the tests' own bridge";
 /// Where a node's configuration file is, in its data folder.
 const CONFIG_FILE: &str = "colloquy.toml";
+/// Bytes that a stream holds at most for a caller that does not read; as small as the bridge's.
+const STREAM_WINDOW: u32 = 64 << 10;
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A table of the database.
-#[derive(diesel::QueryableByName)]
-struct Table {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    name: String,
-}
 
 /// A node with a data folder of its own.
 #[derive(Clone)]
 pub(crate) struct Server(Arc<Node>);
 
 struct Node {
-    /// Keeps the node's data; those beside it keep it too.
-    folders: Vec<Arc<TempDir>>,
+    data: Data,
     lifecycle: Lifecycle,
-    grpc: Channel,
-    grpc_address: SocketAddr,
-    http: SocketAddr,
+    addresses: Addresses,
+    /// Where gRPC is served.
+    channel: Option<Channel>,
     /// One for all: making a client reads the machine's certificates.
     client: reqwest::Client,
 }
@@ -71,7 +63,7 @@ impl Server {
 
     /// A node with these settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        Self::open(vec![Arc::new(tempfile::tempdir().unwrap())], settings).await
+        Self::open(Data::fresh().await, settings).await
     }
 
     /// A node whose conversations are answered by this provider, with these settings.
@@ -83,37 +75,30 @@ impl Server {
 
     /// A node with this configuration file, and with these settings.
     pub(crate) async fn configured(file: &str, settings: &[(&str, &str)]) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        std::fs::write(folder.path().join(CONFIG_FILE), file).unwrap();
-        Self::open(vec![folder], settings).await
+        let data = Data::fresh().await;
+        std::fs::write(data.folder().join(CONFIG_FILE), file).unwrap();
+        Self::open(data, settings).await
     }
 
-    /// A node of another process.
-    fn elsewhere(grpc: SocketAddr, http: SocketAddr) -> Self {
-        let (folders, lifecycle) = Default::default();
-        Self(Arc::new(Node {
-            folders,
-            lifecycle,
-            grpc: channel(grpc),
-            grpc_address: grpc,
-            http,
-            client: reqwest::Client::new(),
-        }))
+    /// A node of another process, or the part of one that is served there.
+    fn elsewhere(data: Data, addresses: Addresses) -> Self {
+        Self::at(addresses, data, Lifecycle::default())
+    }
+
+    fn at(addresses: Addresses, data: Data, lifecycle: Lifecycle) -> Self {
+        let (channel, client) = (addresses.grpc.map(channel), reqwest::Client::new());
+        Self(Arc::new(Node { data, lifecycle, addresses, channel, client }))
     }
 
     /// Another node on the same database.
     pub(crate) async fn beside(&self, settings: &[(&str, &str)]) -> Self {
-        let database = format!("sqlite:{}", self.database_file().display());
-        let mut folders = vec![Arc::new(tempfile::tempdir().unwrap())];
-        folders.extend_from_slice(&self.0.folders);
-        let settings: Vec<_> = settings.iter().copied().chain([("database_url", database.as_str())]).collect();
-        Self::open(folders, &settings).await
+        Self::open(self.0.data.beside(), settings).await
     }
 
     /// Stops the node in order and starts it anew with these settings, on the same data.
     pub(crate) async fn restart(self, settings: &[(&str, &str)]) -> Self {
         self.stop().await;
-        Self::open(self.0.folders.clone(), settings).await
+        Self::open(self.0.data.clone(), settings).await
     }
 
     /// Stops the node in order.
@@ -121,45 +106,43 @@ impl Server {
         self.0.lifecycle.stop(PATIENCE, PATIENCE).await;
     }
 
-    async fn open(folders: Vec<Arc<TempDir>>, settings: &[(&str, &str)]) -> Self {
-        let settings = Self::settings(&folders, settings).unwrap();
+    async fn open(data: Data, settings: &[(&str, &str)]) -> Self {
+        let settings = Self::settings(&data, settings).unwrap();
         let lifecycle = Lifecycle::default();
-        let addresses = serve::start(&settings, None, &lifecycle).await.unwrap();
-        let (grpc_address, http) = (addresses.grpc.unwrap(), addresses.http.unwrap());
-        let (grpc, client) = (channel(grpc_address), reqwest::Client::new());
-        Self(Arc::new(Node { folders, lifecycle, grpc, grpc_address, http, client }))
+        // On a task of its own: making the schema blocks its thread in a way that swallows what wakes the test's own task.
+        let node = lifecycle.clone();
+        let started = tokio::spawn(async move { serve::start(&settings, None, &node).await });
+        let addresses = started.await.unwrap().unwrap();
+        Self::at(addresses, data, lifecycle)
     }
 
-    fn settings(folders: &[Arc<TempDir>], settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
-        let file = Some(folders[0].path().join(CONFIG_FILE)).filter(|file| file.exists());
-        let folder = folders[0].path().to_str().unwrap();
-        // With `REDIS_URL` all tests run on that server: nodes of one database share a prefix, others do not.
-        let prefix = folders.last().unwrap().path().to_str().unwrap();
+    fn settings(data: &Data, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
+        let file = Some(data.folder().join(CONFIG_FILE)).filter(|file| file.exists());
+        let kept = data.settings();
         let own = [
-            ("data_dir", folder),
-            ("redis_prefix", prefix),
             ("grpc_addr", "127.0.0.1:0"),
             ("http_addr", "127.0.0.1:0"),
             ("bridge_key", BRIDGE_KEY),
             ("echo_interval", "0.001"),
         ];
-        let flags = own.iter().chain(settings).map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        Settings::load(file, &flags.collect::<Vec<_>>())
+        let kept = kept.iter().map(|(name, text)| (*name, text.as_str()));
+        let flags = own.into_iter().chain(kept).chain(settings.iter().copied());
+        Settings::load(file, &flags.map(|(name, text)| (name.to_owned(), text.to_owned())).collect::<Vec<_>>())
     }
 
     /// Where HTTP and WebSockets answer.
     pub(crate) fn http(&self) -> SocketAddr {
-        self.0.http
+        self.0.addresses.http.expect("HTTP is served here")
     }
 
     /// Where gRPC answers.
     pub(crate) fn grpc(&self) -> Channel {
-        self.0.grpc.clone()
+        self.0.channel.clone().expect("gRPC is served here")
     }
 
     /// Where gRPC answers, as an address.
     pub(crate) fn grpc_address(&self) -> SocketAddr {
-        self.0.grpc_address
+        self.0.addresses.grpc.expect("gRPC is served here")
     }
 
     /// What speaks HTTP.
@@ -179,41 +162,15 @@ impl Server {
         visitor.login(name, PASSWORD).await.unwrap()
     }
 
-    /// Does to the database what no RPC does.
-    pub(crate) fn sql(&self, statements: &str) {
-        self.database().batch_execute(statements).unwrap();
-    }
-
-    /// Asks the database for a number.
-    pub(crate) fn number(&self, query: &str) -> i64 {
-        diesel::select(diesel::dsl::sql::<BigInt>(query)).get_result(&mut self.database()).unwrap()
-    }
-
-    /// How many rows each table of the database has.
-    pub(crate) fn rows(&self) -> BTreeMap<String, i64> {
-        let mut database = self.database();
-        let tables = "SELECT name FROM sqlite_master WHERE type = 'table'";
-        let tables: Vec<Table> = diesel::sql_query(tables).load(&mut database).unwrap();
-        let count = |Table { name }| {
-            let count = diesel::dsl::sql::<BigInt>(&format!("(SELECT count(*) FROM \"{name}\")"));
-            (name, diesel::select(count).get_result(&mut database).unwrap())
-        };
-        tables.into_iter().map(count).collect()
-    }
-
-    fn database_file(&self) -> PathBuf {
-        self.0.folders.last().unwrap().path().join("colloquy.db")
-    }
-
-    fn database(&self) -> SqliteConnection {
-        let mut connection = SqliteConnection::establish(self.database_file().to_str().unwrap()).unwrap();
-        connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON").unwrap();
-        connection
+    /// What lasts of it.
+    pub(crate) fn data(&self) -> &Data {
+        &self.0.data
     }
 }
 
 fn channel(grpc: SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{grpc}")).unwrap().tcp_nodelay(true).connect_lazy()
+    let endpoint = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
+    endpoint.tcp_nodelay(true).initial_stream_window_size(STREAM_WINDOW).connect_lazy()
 }
 
 impl Drop for Node {

@@ -1,18 +1,14 @@
 //! The program itself, as an operator runs it.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
+use colloquy::cli::serve::Addresses;
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{BRIDGE_KEY, Server, soon};
+use super::{BRIDGE_KEY, Data, Server, soon};
 
-/// A running `colloquy serve`, killed when it is dropped.
+/// A running `colloquy`, killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
     server: Server,
@@ -23,28 +19,46 @@ pub(crate) struct Process {
 pub(crate) struct Exit {
     /// Its exit code.
     pub(crate) code: Option<i32>,
+    /// What it printed.
+    pub(crate) stdout: String,
     /// What it logged.
     pub(crate) stderr: String,
 }
 
 impl Process {
     /// Starts a node on this data folder and waits until it answers.
-    pub(crate) async fn start(data: &TempDir, settings: &[(&str, &str)]) -> Self {
-        let ready = data.path().join("ready.json");
-        let _ = std::fs::remove_file(&ready);
-        let mut command = command(data.path(), settings);
-        command.arg("--ready-file").arg(&ready).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let addresses = soon("the ready file", addresses(&mut child, ready)).await;
-        let address = |name: &str| addresses[name].as_str().unwrap().parse().unwrap();
-        Self { child, server: Server::elsewhere(address("grpc"), address("http")) }
+    pub(crate) async fn start(data: &Data, settings: &[(&str, &str)]) -> Self {
+        let (child, addresses) = spawn(command("serve", data, settings), data).await;
+        Self { child, server: Server::elsewhere(data.clone(), addresses) }
     }
 
-    /// Starts a node that is to end by itself, and waits until it has.
-    pub(crate) async fn refused(data: &TempDir, settings: &[(&str, &str)], flags: &[&str]) -> Exit {
-        let output = command(data.path(), settings).args(flags).stderr(Stdio::piped()).output();
-        let output = soon("the end of the process", output).await.unwrap();
-        Exit { code: output.status.code(), stderr: String::from_utf8(output.stderr).unwrap() }
+    /// Starts a core on this data folder and waits until it answers.
+    pub(crate) async fn core(data: &Data, settings: &[(&str, &str)]) -> Self {
+        let (child, addresses) = spawn(command("core", data, settings), data).await;
+        assert_eq!(addresses.http, None, "a core serves gRPC alone");
+        Self { child, server: Server::elsewhere(data.clone(), addresses) }
+    }
+
+    /// Starts a bridge in front of these cores, whether they answer or not, and waits until it does itself. Its server
+    /// answers gRPC at the first core.
+    pub(crate) async fn bridge(cores: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
+        let data = Data::fresh().await;
+        let urls: Vec<_> = cores.iter().map(|core| format!("http://{core}")).collect();
+        let mut command = command("bridge", &data, settings);
+        command.arg("--core").arg(urls.join(","));
+        let (child, addresses) = spawn(command, &data).await;
+        assert_eq!(addresses.grpc, None, "a bridge serves HTTP alone");
+        Self { child, server: Server::elsewhere(data, Addresses { grpc: cores.first().copied(), ..addresses }) }
+    }
+
+    /// Starts a command that is to end by itself, and waits until it has.
+    pub(crate) async fn refused(name: &str, data: &Data, settings: &[(&str, &str)], flags: &[&str]) -> Exit {
+        exit(command(name, data, settings).args(flags)).await
+    }
+
+    /// Runs a command that is about this data, to its end.
+    pub(crate) async fn run(data: &Data, words: &[&str]) -> Exit {
+        exit(command(words[0], data, &[]).args(&words[1..])).await
     }
 
     /// The node that it is.
@@ -70,21 +84,39 @@ impl Process {
     }
 }
 
-fn command(data: &Path, settings: &[(&str, &str)]) -> Command {
+async fn exit(command: &mut Command) -> Exit {
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = soon("the end of the process", output).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Exit { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn command(name: &str, data: &Data, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_colloquy"));
-    command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(data);
-    let database = settings.iter().find(|(name, _)| *name == "database_url");
-    let prefix = database.map_or_else(|| data.to_str().unwrap(), |(_, url)| url);
-    let own = [("bridge_key", BRIDGE_KEY), ("log_format", "pretty"), ("redis_prefix", prefix)];
-    for (name, value) in own.iter().chain(settings) {
+    command.arg(name);
+    let own = [("grpc_addr", "127.0.0.1:0"), ("http_addr", "127.0.0.1:0"), ("log_format", "pretty")];
+    let kept = data.settings();
+    let kept = kept.iter().map(|(name, text)| (*name, text.as_str()));
+    for (name, value) in own.into_iter().chain(kept).chain(settings.iter().copied()) {
         command.arg("--set").arg(format!("{name}={value}"));
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command.env("COLLOQUY_BRIDGE_KEY", BRIDGE_KEY);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     command
 }
 
+/// Starts a command and waits until it says where it answers.
+async fn spawn(mut command: Command, data: &Data) -> (Child, Addresses) {
+    let ready = data.folder().join("ready.json");
+    let _ = std::fs::remove_file(&ready);
+    let mut child = command.arg("--ready-file").arg(&ready).spawn().unwrap();
+    let said = soon("the ready file", said(&mut child, ready)).await;
+    let address = |name: &str| said[name].as_str().map(|address| address.parse().unwrap());
+    (child, Addresses { grpc: address("grpc"), http: address("http") })
+}
+
 /// What the ready file says, once it is there.
-async fn addresses(child: &mut Child, ready: PathBuf) -> Value {
+async fn said(child: &mut Child, ready: PathBuf) -> Value {
     loop {
         if let Ok(text) = std::fs::read(&ready) {
             return serde_json::from_slice(&text).unwrap();

@@ -1,8 +1,11 @@
 //! Every setting: defaults < file < environment < flags. All are read and checked before anything is opened; only this
-//! file reads the environment.
+//! room reads the environment.
+
+mod mcp;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+pub use self::mcp::McpServer;
 use crate::model::key::SigningAlgorithm;
 
 /// A setting that is wrong: its name, its value and what would be right.
@@ -128,9 +131,9 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
-impl Value for Vec<String> {
+impl<T: Value> Value for Vec<T> {
     fn read(text: &str) -> Result<Self, String> {
-        Ok(text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect())
+        text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(T::read).collect()
     }
 }
 
@@ -174,6 +177,16 @@ choices! {
 }
 
 choices! {
+    /// A tool that is built in.
+    BuiltInTool {
+        /// Tells the time.
+        TimeNow = "time.now",
+        /// Evaluates expressions.
+        Calculator = "calculator",
+    }
+}
+
+choices! {
     /// How logs are written.
     LogFormat {
         /// For people.
@@ -191,6 +204,8 @@ macro_rules! settings {
             $($(#[doc = $doc])* pub $name: $type,)*
             /// Model providers of the file's `[[providers]]`.
             pub providers: Vec<Provider>,
+            /// MCP servers of the file's `[[mcp_servers]]`.
+            pub mcp_servers: Vec<McpServer>,
         }
 
         /// One setting, for people.
@@ -216,7 +231,11 @@ macro_rules! settings {
         ];
 
         impl Settings {
-            fn read(texts: &BTreeMap<&'static str, String>, providers: Vec<Provider>) -> Result<Self, SettingError> {
+            fn read(
+                texts: &BTreeMap<&'static str, String>,
+                providers: Vec<Provider>,
+                mcp_servers: Vec<McpServer>,
+            ) -> Result<Self, SettingError> {
                 Ok(Self {
                     $($name: {
                         let text = texts.get(stringify!($name)).map_or($default, String::as_str);
@@ -227,6 +246,7 @@ macro_rules! settings {
                         })?
                     },)*
                     providers,
+                    mcp_servers,
                 })
             }
         }
@@ -242,8 +262,10 @@ settings! {
     http_addr: SocketAddr = "127.0.0.1:8080";
     /// Where the database and everything else that lasts is kept.
     data_dir: PathBuf = "./colloquy-data";
-    /// The database: `sqlite:PATH`; empty for `colloquy.db` in the data folder.
-    database_url: Option<String> = "" or "DATABASE_URL";
+    /// The database: `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`; empty for `colloquy.db` in the data folder.
+    database_url: Option<Secret> = "" or "DATABASE_URL";
+    /// Connections to PostgreSQL at most.
+    database_connections: u32 = "16";
     /// The Redis server that nodes share, `redis://…` or `rediss://…`; empty: what may be lost is in this process alone.
     redis_url: Option<RedisUrl> = "" or "REDIS_URL";
     /// How every key on the Redis server begins, so that it may be shared with others.
@@ -286,6 +308,22 @@ settings! {
     context_token_budget: usize = "8192";
     /// Tokens that a model may write in one answer.
     max_output_tokens: u32 = "4096";
+    /// Built-in tools that models may call: `time.now`, `calculator`.
+    tools: Vec<BuiltInTool> = "";
+    /// Rounds of tool calls in one answer.
+    tool_rounds: u32 = "8";
+    /// How long a call of a tool may take, in seconds.
+    tool_timeout: Duration = "30";
+    /// Bytes of a tool's result that are kept and shown to the model.
+    tool_result_bytes: usize = "16384";
+    /// Tokens, read and written, that a user has for a UTC day; empty for as many as there are.
+    daily_token_quota: Option<u32> = "";
+    /// Whether an answer is given again when the same model is asked the same.
+    response_cache: bool = "false";
+    /// How long a cached answer is good, in seconds.
+    response_cache_ttl: Duration = "3600";
+    /// Bytes of cached answers at most.
+    response_cache_bytes: u64 = "67108864";
     /// How long a run may be without a sign of its node before another node ends it, in seconds.
     run_lease: Duration = "10";
     /// How long a call may take, in seconds.
@@ -330,6 +368,8 @@ settings! {
     local_model_url: Option<String> = "";
     /// Models of the local server to offer.
     local_models: Vec<String> = "smollm2";
+    /// Whether the local server's models are offered tools.
+    local_tools: bool = "false";
     /// Log filter: `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,colloquy=debug`.
     log_level: String = "info" or "LOG_LEVEL";
     /// How logs are written: `pretty` or `json`; empty for pretty on a terminal, else JSON.
@@ -358,6 +398,9 @@ pub struct Provider {
     /// Models to try, in order, when one of these does not answer.
     #[serde(default)]
     pub fallback: Vec<String>,
+    /// Whether its models are offered tools; `false` for servers that refuse them.
+    #[serde(default = "yes")]
+    pub tools: bool,
     /// Its key.
     #[serde(skip)]
     pub api_key: Option<Secret>,
@@ -389,8 +432,9 @@ impl Settings {
     ) -> Result<Self, SettingError> {
         let mut texts = BTreeMap::new();
         let mut providers = Vec::new();
+        let mut mcp_servers = Vec::new();
         if let Some(path) = file.or_else(|| environment("COLLOQUY_CONFIG").map(PathBuf::from)) {
-            read_file(&path, &mut texts, &mut providers)?;
+            read_file(&path, &mut texts, &mut providers, &mut mcp_servers)?;
         }
         for setting in SETTINGS {
             let own = environment(&format!("COLLOQUY_{}", setting.name.to_uppercase()));
@@ -404,7 +448,9 @@ impl Settings {
         for provider in &mut providers {
             provider.api_key = environment(&provider.api_key_env).map(Secret);
         }
-        let mut settings = Self::read(&texts, providers)?;
+        mcp_servers.iter_mut().for_each(|server: &mut McpServer| server.equip(&environment));
+        mcp::check(&mcp_servers)?;
+        let mut settings = Self::read(&texts, providers, mcp_servers)?;
         settings.add_vendors();
         Ok(settings)
     }
@@ -418,12 +464,13 @@ impl Settings {
                 &self.anthropic_base_url,
                 &self.anthropic_api_key,
                 &self.anthropic_models,
+                true,
             ),
-            ("openai", ProviderKind::OpenAi, &self.openai_base_url, &self.openai_api_key, &self.openai_models),
-            ("local", ProviderKind::OpenAi, &self.local_model_url, &None, &self.local_models),
+            ("openai", ProviderKind::OpenAi, &self.openai_base_url, &self.openai_api_key, &self.openai_models, true),
+            ("local", ProviderKind::OpenAi, &self.local_model_url, &None, &self.local_models, self.local_tools),
         ];
         let mut found = Vec::new();
-        for (name, kind, base_url, api_key, models) in vendors {
+        for (name, kind, base_url, api_key, models, tools) in vendors {
             let is_set = base_url.is_some() || api_key.is_some();
             if is_set && !self.providers.iter().any(|provider| provider.name == name) {
                 found.push(Provider {
@@ -433,12 +480,17 @@ impl Settings {
                     api_key_env: String::new(),
                     models: models.clone(),
                     fallback: Vec::new(),
+                    tools,
                     api_key: api_key.clone(),
                 });
             }
         }
         self.providers.extend(found);
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn known(name: &str) -> Result<&'static Setting, SettingError> {
@@ -453,6 +505,7 @@ fn read_file(
     path: &PathBuf,
     texts: &mut BTreeMap<&'static str, String>,
     providers: &mut Vec<Provider>,
+    mcp_servers: &mut Vec<McpServer>,
 ) -> Result<(), SettingError> {
     let wrong = |wanted: String| SettingError { name: "config".into(), value: path.display().to_string(), wanted };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
@@ -460,6 +513,10 @@ fn read_file(
     for (name, value) in table {
         if name == "providers" {
             *providers = value.try_into().map_err(|error| wrong(format!("providers: {error}")))?;
+            continue;
+        }
+        if name == "mcp_servers" {
+            *mcp_servers = value.try_into().map_err(|error| wrong(format!("mcp_servers: {error}")))?;
             continue;
         }
         let text = match value {

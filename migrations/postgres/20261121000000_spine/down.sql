@@ -1,0 +1,11 @@
+DROP TABLE daily_usage;
+DROP TABLE run_chunks;
+DROP TABLE messages;
+DROP TABLE contexts;
+DROP TABLE members;
+DROP TABLE conversations;
+DROP TABLE signing_keys;
+DROP TABLE refresh_tokens;
+DROP TABLE sessions;
+DROP TABLE users;
+DROP FUNCTION unmarked;

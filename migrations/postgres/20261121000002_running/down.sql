@@ -1,0 +1,2 @@
+DROP INDEX messages_by_lease_owner;
+DROP INDEX messages_running;

@@ -1,0 +1,2 @@
+ALTER TABLE messages DROP COLUMN is_cached;
+DROP TABLE tool_calls;

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Runs a command beside a PostgreSQL and a Redis of its own, on free ports and in a temporary folder, and ends them with it.
+# Without a command they run until they are interrupted. Both are installed from the distribution where they are missing.
+#
+# The command finds them in COLLOQUY_TEST_DATABASE_URL and COLLOQUY_TEST_REDIS_URL.
+set -euo pipefail
+
+postgres_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1; }
+
+if [ -z "$(postgres_bin)" ] || ! command -v redis-server >/dev/null; then
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "install PostgreSQL and Redis (on Debian: postgresql and redis-server), then come back" >&2
+		exit 1
+	fi
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql redis-server >/dev/null
+fi
+
+bin=$(postgres_bin)
+folder=$(mktemp -d)
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# PostgreSQL refuses to run as root.
+as_user=()
+if [ "$(id -u)" = 0 ]; then
+	as_user=(setpriv --reuid postgres --regid postgres --clear-groups)
+	chown postgres "$folder"
+fi
+
+end() {
+	trap - EXIT
+	[ -z "${redis:-}" ] || kill "$redis" 2>/dev/null || true
+	[ -z "${postgres:-}" ] || kill -INT "$postgres" 2>/dev/null || true
+	wait 2>/dev/null || true
+	rm -rf "$folder"
+}
+trap end EXIT
+
+echo colloquy >"$folder/password"
+"${as_user[@]}" "$bin/initdb" -D "$folder/postgres" -U colloquy --pwfile "$folder/password" --auth scram-sha-256 --encoding UTF8 --locale C.UTF-8 >/dev/null
+# What is lost with the machine may be lost here: nothing of it is kept.
+postgres_port=$(free_port)
+"${as_user[@]}" "$bin/postgres" -D "$folder/postgres" -p "$postgres_port" -h 127.0.0.1 -k "$folder" -c fsync=off \
+	-c max_connections=1000 -c log_min_messages=fatal -c log_statement=none >"$folder/postgres.log" 2>&1 &
+postgres=$!
+redis_port=$(free_port)
+redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no --dir "$folder" >/dev/null &
+redis=$!
+
+for _ in $(seq 100); do
+	if "$bin/pg_isready" -q -h 127.0.0.1 -p "$postgres_port" && redis-cli -p "$redis_port" ping >/dev/null 2>&1; then
+		break
+	fi
+	sleep 0.1
+done
+"$bin/pg_isready" -q -h 127.0.0.1 -p "$postgres_port" || { cat "$folder/postgres.log" >&2; exit 1; }
+
+export COLLOQUY_TEST_DATABASE_URL="postgres://colloquy:colloquy@127.0.0.1:$postgres_port/postgres"
+export COLLOQUY_TEST_REDIS_URL="redis://127.0.0.1:$redis_port/"
+if [ $# -gt 0 ]; then
+	"$@"
+else
+	echo "PostgreSQL: $COLLOQUY_TEST_DATABASE_URL"
+	echo "Redis:      $COLLOQUY_TEST_REDIS_URL"
+	wait
+fi
