@@ -24,6 +24,7 @@ mod killed;
 mod metrics;
 mod mocks;
 mod openapi;
+mod outage;
 mod processes;
 mod providers;
 mod quota;

@@ -3,6 +3,7 @@
 mod actor;
 mod data;
 mod events;
+mod postgres;
 mod process;
 mod refusal;
 mod rpc;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
     data::Data,
     events::{Events, Happened},
+    postgres::PostgresServer,
     process::Process,
     refusal::{reason, retry_after, violations},
     rpc::Rpc,
@@ -179,13 +181,18 @@ impl Drop for Node {
 }
 
 /// Waits until the condition holds; fails after 5 s, the longest that a node may lag behind another.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    within(Duration::from_secs(5), what, condition).await;
+}
+
+/// Waits until the condition holds, for so long at most.
+pub(crate) async fn within<F: Future<Output = bool>>(limit: Duration, what: &str, mut condition: impl FnMut() -> F) {
     let wait = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(5), wait).await.is_ok(), "not within 5 s: {what}");
+    assert!(tokio::time::timeout(limit, wait).await.is_ok(), "not within {limit:?}: {what}");
 }
 
 /// Waits for what must come.
