@@ -25,6 +25,7 @@ model: $(MODEL) ## Serves a small language model on this machine, for `make run`
 	@exec .venv/bin/python tests/model/serve.py $(MODEL_PORT)
 
 test: $(MOCKS) $(MODEL) ## Gets what the tests need and runs them all: embedded, and on real servers
+	tests/services.sh true # installs what is missing: some tests start servers of their own
 	$(CARGO) test --locked --workspace
 	tests/services.sh $(CARGO) test --locked -p colloquy --test it
 

@@ -2,10 +2,17 @@
 //! room reads the environment.
 
 mod mcp;
+mod provider;
+mod value;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use self::mcp::McpServer;
+use self::value::Value;
+pub use self::{
+    mcp::McpServer,
+    provider::{Provider, ProviderKind},
+    value::{BuiltInTool, ContentPolicy, LogFormat, RedisUrl, Registration, Secret},
+};
 use crate::model::key::SigningAlgorithm;
 
 /// A setting that is wrong: its name, its value and what would be right.
@@ -21,178 +28,6 @@ impl SettingError {
     /// A setting that is wrong beside the others; its value stays untold, for it may be a secret.
     pub fn new(name: &str, wanted: &str) -> Self {
         Self { name: name.to_owned(), value: String::new(), wanted: wanted.to_owned() }
-    }
-}
-
-/// A text that no log and no `config show` may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("[redacted]")
-    }
-}
-
-/// Where a Redis server is; it may hold a password, which no log shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl(String);
-
-impl RedisUrl {
-    /// The address with everything that it holds.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&Self::shown(&self.0))
-    }
-}
-
-/// A value that a setting's text can be read as.
-trait Value: Sized {
-    fn read(text: &str) -> Result<Self, String>;
-
-    /// The text as an error may show it.
-    fn shown(text: &str) -> String {
-        text.to_owned()
-    }
-}
-
-macro_rules! values {
-    ($($type:ty: $wanted:literal),* $(,)?) => {$(
-        impl Value for $type {
-            fn read(text: &str) -> Result<Self, String> {
-                Self::from_str(text).map_err(|_| concat!("must be ", $wanted).to_owned())
-            }
-        }
-    )*};
-}
-
-values! {
-    SocketAddr: "an address and port such as 127.0.0.1:8080",
-    PathBuf: "a path",
-    String: "a text",
-    u32: "a whole number from 0 to 4294967295",
-    u64: "a whole number from 0 to 18446744073709551615",
-    usize: "a whole number",
-    i64: "a whole number",
-    bool: "true or false",
-    SigningAlgorithm: "one of EdDSA RS256 HS256",
-}
-
-impl Value for Duration {
-    fn read(text: &str) -> Result<Self, String> {
-        let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        seconds.ok_or_else(|| "must be a number of seconds such as 30 or 0.5".to_owned())
-    }
-}
-
-impl Value for Secret {
-    fn read(text: &str) -> Result<Self, String> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl Value for RedisUrl {
-    fn read(text: &str) -> Result<Self, String> {
-        let host = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
-        match host {
-            Some(host) if !host.is_empty() => Ok(Self(text.to_owned())),
-            _ => Err("must be redis://[user:password@]host[:port][/database], or rediss:// for TLS".to_owned()),
-        }
-    }
-
-    fn shown(text: &str) -> String {
-        let scheme = text.find("://").map_or(0, |at| at + 3);
-        match text.rfind('@') {
-            Some(at) if at >= scheme => format!("{}[redacted]{}", &text[..scheme], &text[at..]),
-            _ => text.to_owned(),
-        }
-    }
-}
-
-impl<T: Value> Value for Option<T> {
-    fn read(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Ok(None) } else { T::read(text).map(Some) }
-    }
-
-    fn shown(text: &str) -> String {
-        T::shown(text)
-    }
-}
-
-impl<T: Value> Value for Vec<T> {
-    fn read(text: &str) -> Result<Self, String> {
-        text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(T::read).collect()
-    }
-}
-
-macro_rules! choices {
-    ($(#[$doc:meta])* $name:ident { $($(#[$choice_doc:meta])* $choice:ident = $text:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$choice_doc])* $choice),*
-        }
-
-        impl Value for $name {
-            fn read(text: &str) -> Result<Self, String> {
-                match text {
-                    $($text => Ok(Self::$choice),)*
-                    _ => Err(concat!("must be one of", $(" ", $text),*).to_owned()),
-                }
-            }
-        }
-    };
-}
-
-choices! {
-    /// Who may register.
-    Registration {
-        /// Everybody.
-        Open = "open",
-        /// Nobody: an admin makes accounts.
-        Closed = "closed",
-    }
-}
-
-choices! {
-    /// What happens to text that holds markup.
-    ContentPolicy {
-        /// Text is data: whoever renders it escapes it.
-        Store = "store",
-        /// It is refused.
-        Reject = "reject",
-    }
-}
-
-choices! {
-    /// A tool that is built in.
-    BuiltInTool {
-        /// Tells the time.
-        TimeNow = "time.now",
-        /// Evaluates expressions.
-        Calculator = "calculator",
-    }
-}
-
-choices! {
-    /// How logs are written.
-    LogFormat {
-        /// For people.
-        Pretty = "pretty",
-        /// One JSON object a line.
-        Json = "json",
     }
 }
 
@@ -378,44 +213,6 @@ settings! {
     clock_ahead_micros: i64 = "0";
 }
 
-/// A model provider.
-#[derive(Clone, Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Provider {
-    /// The first part of its models' ids.
-    pub name: String,
-    /// What it speaks.
-    pub kind: ProviderKind,
-    /// Where it is; empty for the vendor's own address.
-    #[serde(default)]
-    pub base_url: String,
-    /// The environment variable that holds its key.
-    #[serde(default)]
-    pub api_key_env: String,
-    /// Models to offer; empty: any.
-    #[serde(default)]
-    pub models: Vec<String>,
-    /// Models to try, in order, when one of these does not answer.
-    #[serde(default)]
-    pub fallback: Vec<String>,
-    /// Whether its models are offered tools; `false` for servers that refuse them.
-    #[serde(default = "yes")]
-    pub tools: bool,
-    /// Its key.
-    #[serde(skip)]
-    pub api_key: Option<Secret>,
-}
-
-/// What a provider speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderKind {
-    /// The Messages API.
-    Anthropic,
-    /// Chat completions.
-    OpenAi,
-}
-
 impl Settings {
     /// Reads the settings: the file when one is named, the environment, then `flags` as (name, text).
     ///
@@ -487,10 +284,6 @@ impl Settings {
         }
         self.providers.extend(found);
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn known(name: &str) -> Result<&'static Setting, SettingError> {

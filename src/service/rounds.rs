@@ -109,7 +109,8 @@ impl Runs {
         let mut ending = None;
         for piece in batch {
             match piece {
-                Ok(Piece::Text(piece)) => text.push_str(&piece),
+                // The one character that not every database keeps.
+                Ok(Piece::Text(piece)) => text.push_str(&piece.replace('\0', "\u{fffd}")),
                 Ok(Piece::Thinking(content)) => {
                     if self.show(run, answer, std::mem::take(&mut text)).await? == Logged::NotOwned {
                         return Ok(Some(Ending::NotOwned));

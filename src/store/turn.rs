@@ -218,6 +218,30 @@ impl Store {
 }
 
 impl NewMessage {
+    /// A message at the end of a conversation's log, without words.
+    fn at(membership: &Membership, seq: i64, parent_id: Option<MessageId>, role: MessageRole, now: Timestamp) -> Self {
+        Self {
+            id: MessageId::generate(),
+            conversation_id: membership.conversation_id,
+            seq,
+            parent_id,
+            on_path: true,
+            role,
+            author_id: None,
+            content: String::new(),
+            status: MessageStatus::Complete,
+            model: None,
+            client_message_id: None,
+            is_deleted: false,
+            requested_by: None,
+            lease_owner: None,
+            lease_until: None,
+            stop_requested: false,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// A person's message, whole from the start.
     fn of_person(
         membership: &Membership,
@@ -227,24 +251,10 @@ impl NewMessage {
         turn: &NewTurn,
     ) -> Self {
         Self {
-            id: MessageId::generate(),
-            conversation_id: membership.conversation_id,
-            seq,
-            parent_id,
-            on_path: true,
-            role: MessageRole::User,
             author_id: Some(membership.user_id),
             content: content.to_owned(),
-            status: MessageStatus::Complete,
-            model: None,
             client_message_id: turn.client_message_id.clone(),
-            is_deleted: false,
-            requested_by: None,
-            lease_owner: None,
-            lease_until: None,
-            stop_requested: false,
-            created_at: turn.now,
-            updated_at: turn.now,
+            ..Self::at(membership, seq, parent_id, MessageRole::User, turn.now)
         }
     }
 
@@ -258,24 +268,12 @@ impl NewMessage {
         now: Timestamp,
     ) -> Self {
         Self {
-            id: MessageId::generate(),
-            conversation_id: membership.conversation_id,
-            seq,
-            parent_id,
-            on_path: true,
-            role: MessageRole::Assistant,
-            author_id: None,
-            content: String::new(),
             status: MessageStatus::Pending,
             model: Some(model),
-            client_message_id: None,
-            is_deleted: false,
             requested_by: Some(membership.user_id),
             lease_owner: Some(new.lease_owner),
             lease_until: Some(new.lease_until),
-            stop_requested: false,
-            created_at: now,
-            updated_at: now,
+            ..Self::at(membership, seq, parent_id, MessageRole::Assistant, now)
         }
     }
 }

@@ -175,3 +175,15 @@ async fn what_was_said_before_a_fault_is_not_said_again_by_another() {
     assert_eq!(answered.stored["model"], "p0/m");
     assert_eq!(breaks.exchanges().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_character_that_not_every_database_keeps_is_replaced() {
+    let upstream = Upstream::start(Script::openai().text("a\0").text("b").end()).await;
+    let server = Server::asking(&upstream, &[]).await;
+    let alice = server.register("alice").await;
+    let conversation = alice.conversation().await;
+    let (_, answer) = alice.send(&conversation, "hi").await;
+    let mut events = alice.resume_chat(&answer, 0).await;
+    while events.next().await.is_some() {}
+    assert_eq!(alice.message(&conversation, &answer).await["content"], "a\u{fffd}b");
+}

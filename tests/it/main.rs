@@ -25,6 +25,7 @@ mod live;
 mod metrics;
 mod mocks;
 mod openapi;
+mod outage;
 mod processes;
 mod providers;
 mod quota;

@@ -3,6 +3,7 @@
 mod actor;
 mod data;
 mod events;
+mod postgres;
 mod process;
 mod redis;
 mod refusal;
@@ -25,6 +26,7 @@ pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
     data::Data,
     events::{Events, Happened},
+    postgres::PostgresServer,
     process::Process,
     redis::RedisServer,
     refusal::{reason, retry_after, violations},
@@ -181,13 +183,18 @@ impl Drop for Node {
 }
 
 /// Waits until the condition holds; fails after 5 s, the longest that a node may lag behind another.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    within(Duration::from_secs(5), what, condition).await;
+}
+
+/// Waits until the condition holds, for so long at most.
+pub(crate) async fn within<F: Future<Output = bool>>(limit: Duration, what: &str, mut condition: impl FnMut() -> F) {
     let wait = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(5), wait).await.is_ok(), "not within 5 s: {what}");
+    assert!(tokio::time::timeout(limit, wait).await.is_ok(), "not within {limit:?}: {what}");
 }
 
 /// Waits for what must come.

@@ -22,11 +22,10 @@ pub(crate) fn violations<T: Debug>(result: Result<T, Status>) -> Vec<String> {
     status.get_details_bad_request().unwrap().field_violations.into_iter().map(|fault| fault.field).collect()
 }
 
-/// When to come back.
+/// When to come back, which whoever is refused for now is told.
 #[track_caller]
 pub(crate) fn retry_after<T: Debug>(result: Result<T, Status>) -> Duration {
     let status = refusal(result);
-    assert_eq!(status.code(), Code::ResourceExhausted);
     status.get_details_retry_info().unwrap().retry_delay.unwrap()
 }
 

@@ -5,7 +5,7 @@ mod servers;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Actor, Data, Happened, PASSWORD, Process, Server,
+    Actor, Data, Happened, PASSWORD, Process, Server, eventually,
     upstream::{Script, Upstream, Wire},
 };
 
@@ -205,7 +205,8 @@ async fn a_killed_node_loses_no_tool_that_was_shown() {
     let scripts = [calling(WIRES[1], "calculator", r#"{"expression":"6*7"}"#), Script::openai().text("It is").stall()];
     let upstream = Upstream::start_all(scripts).await;
     let url = upstream.url();
-    let settings: Vec<_> = upstream.settings(&url).into_iter().chain([BUILT_IN]).collect();
+    // Short, for a node that shares its database waits for it to run out.
+    let settings: Vec<_> = upstream.settings(&url).into_iter().chain([BUILT_IN, ("run_lease", "1")]).collect();
     let data = Data::fresh().await;
     let process = Process::start(&data, &settings).await;
     let alice = process.server().register("alice").await;
@@ -217,6 +218,8 @@ async fn a_killed_node_loses_no_tool_that_was_shown() {
 
     let process = Process::start(&data, &settings).await;
     let alice = process.server().visitor().login("alice", PASSWORD).await.unwrap();
+    eventually("the end of the answer", async || alice.message(&conversation, &answer).await["status"] != "streaming")
+        .await;
     let message = alice.message(&conversation, &answer).await;
     assert_eq!((&message["status"], &message["content"]), (&"interrupted".into(), &"It is".into()));
     assert_eq!(message["tool_calls"][0]["content"], "42", "{message}");

@@ -1,0 +1,177 @@
+//! How the text of a setting is read as its value.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use crate::model::key::SigningAlgorithm;
+
+/// A text that no log and no `config show` may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub(super) String);
+
+impl Secret {
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+/// Where a Redis server is; it may hold a password, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The address with everything that it holds.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&Self::shown(&self.0))
+    }
+}
+
+/// A value that a setting's text can be read as.
+pub(super) trait Value: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+
+    /// The text as an error may show it.
+    fn shown(text: &str) -> String {
+        text.to_owned()
+    }
+}
+
+macro_rules! values {
+    ($($type:ty: $wanted:literal),* $(,)?) => {$(
+        impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                Self::from_str(text).map_err(|_| concat!("must be ", $wanted).to_owned())
+            }
+        }
+    )*};
+}
+
+values! {
+    SocketAddr: "an address and port such as 127.0.0.1:8080",
+    PathBuf: "a path",
+    String: "a text",
+    u32: "a whole number from 0 to 4294967295",
+    u64: "a whole number from 0 to 18446744073709551615",
+    usize: "a whole number",
+    i64: "a whole number",
+    bool: "true or false",
+    SigningAlgorithm: "one of EdDSA RS256 HS256",
+}
+
+impl Value for Duration {
+    fn read(text: &str) -> Result<Self, String> {
+        let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        seconds.ok_or_else(|| "must be a number of seconds such as 30 or 0.5".to_owned())
+    }
+}
+
+impl Value for Secret {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Value for RedisUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        let host = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
+        match host {
+            Some(host) if !host.is_empty() => Ok(Self(text.to_owned())),
+            _ => Err("must be redis://[user:password@]host[:port][/database], or rediss:// for TLS".to_owned()),
+        }
+    }
+
+    fn shown(text: &str) -> String {
+        let scheme = text.find("://").map_or(0, |at| at + 3);
+        match text.rfind('@') {
+            Some(at) if at >= scheme => format!("{}[redacted]{}", &text[..scheme], &text[at..]),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(None) } else { T::read(text).map(Some) }
+    }
+
+    fn shown(text: &str) -> String {
+        T::shown(text)
+    }
+}
+
+impl<T: Value> Value for Vec<T> {
+    fn read(text: &str) -> Result<Self, String> {
+        text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(T::read).collect()
+    }
+}
+
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident { $($(#[$choice_doc:meta])* $choice:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$choice_doc])* $choice),*
+        }
+
+        impl Value for $name {
+            fn read(text: &str) -> Result<Self, String> {
+                match text {
+                    $($text => Ok(Self::$choice),)*
+                    _ => Err(concat!("must be one of", $(" ", $text),*).to_owned()),
+                }
+            }
+        }
+    };
+}
+
+choices! {
+    /// Who may register.
+    Registration {
+        /// Everybody.
+        Open = "open",
+        /// Nobody: an admin makes accounts.
+        Closed = "closed",
+    }
+}
+
+choices! {
+    /// What happens to text that holds markup.
+    ContentPolicy {
+        /// Text is data: whoever renders it escapes it.
+        Store = "store",
+        /// It is refused.
+        Reject = "reject",
+    }
+}
+
+choices! {
+    /// A tool that is built in.
+    BuiltInTool {
+        /// Tells the time.
+        TimeNow = "time.now",
+        /// Evaluates expressions.
+        Calculator = "calculator",
+    }
+}
+
+choices! {
+    /// How logs are written.
+    LogFormat {
+        /// For people.
+        Pretty = "pretty",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
