@@ -18,7 +18,7 @@ use crate::{
 /// [`SettingError`] when the address is none or leads to no database for this program, others when the database does not
 /// answer.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Store> {
-    named(settings)?.open(settings.database_connections).await.map_err(|error| to_setting(error))
+    named(settings)?.open(settings.database_connections).await.map_err(to_setting)
 }
 
 /// Which database the settings name: that of `database_url`, or one in the data folder.

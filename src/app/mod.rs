@@ -1,6 +1,7 @@
 //! The composition root: builds a core from its settings and serves it on listeners that are handed in.
 
 pub mod database;
+mod health;
 mod providers;
 mod tools;
 
@@ -11,13 +12,14 @@ use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
 };
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::{
     config::{SettingError, Settings},
+    error::Error,
     grpc::{
         auth::AuthApi,
         chat::ChatApi,
@@ -28,7 +30,9 @@ use crate::{
     },
     lifecycle::Lifecycle,
     live::{
+        Redis,
         bus::Bus,
+        link,
         response_cache::ResponseCache,
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
@@ -56,13 +60,11 @@ use crate::{
         tokens::{TokenPolicy, Tokens},
         users::Users,
     },
-    session::{hub::Hub, sessions::Sessions},
+    session::{hub::Hub, sessions::Sessions, signals},
     store::Store,
     tools::Tools,
 };
 
-/// How often the parts are asked whether they answer.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// How often what was written is moved to its place.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is too old is dropped from memory.
@@ -79,10 +81,9 @@ pub struct App {
     edge: EdgeLayer,
     health: HealthReporter,
     store: Store,
-    bus: Bus,
-    runs: Runs,
+    redis: Option<Redis>,
     tools: Tools,
-    hub: Hub,
+    sessions: Sessions,
     signals: Signals,
     /// Held for as long as the core lives: a process believes that a database in its own folder is its alone.
     _lock: Option<File>,
@@ -98,23 +99,24 @@ impl App {
     pub async fn build(settings: &Settings, bridge_key: &str, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let clock = Clock::shifted(settings.clock_ahead_micros);
         let models = Models::new(providers::settings(settings))?;
+        let redis = open_redis(settings).await?;
         let lock = database::lock(settings)?;
         let store = database::open(settings).await?;
 
         let hub = Hub::default();
-        let signals = Signals::default();
+        let signals = Signals::new(redis.as_ref());
         let deliver = hub.clone();
-        let bus = Bus::in_memory(clock, Box::new(move |event| deliver.deliver(event)));
+        let bus = Bus::new(clock, redis.clone(), Box::new(move |news| deliver.deliver(news)));
 
         let identities = Identities::new(store.clone(), clock, signals.clone());
         let passwords = Passwords::new();
-        let throttle = Throttle::new(clock, throttle_limits(settings));
+        let throttle = Throttle::new(clock, redis.clone(), throttle_limits(settings));
         let accounts = Accounts::new(Parts {
             store: store.clone(),
             clock,
             tokens: Tokens::open(store.clone(), clock, token_policy(settings)).await?,
             passwords: passwords.clone(),
-            tickets: Tickets::new(clock, settings.ticket_ttl),
+            tickets: Tickets::new(clock, redis.clone(), settings.ticket_ttl),
             throttle: throttle.clone(),
             identities: identities.clone(),
             registration: settings.registration,
@@ -131,7 +133,7 @@ impl App {
         };
         let tools = Tools::new(tools::settings(settings), clock);
         let makers = Makers { models: models.clone(), tools: tools.clone(), cache: response_cache(settings) };
-        let runs = Runs::new(store.clone(), bus.clone(), makers, clock, lifecycle.clone(), limits);
+        let runs = Runs::new(store.clone(), bus.clone(), signals.clone(), makers, clock, lifecycle.clone(), limits);
         let messages = Messages::new(
             access.clone(),
             store.clone(),
@@ -160,7 +162,7 @@ impl App {
             messages.clone(),
         );
         let sessions = Sessions {
-            hub: hub.clone(),
+            hub,
             bus: bus.clone(),
             access,
             accounts: accounts.clone(),
@@ -188,12 +190,12 @@ impl App {
             .add_service(UserServiceServer::new(UserApi::new(users)))
             .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models)))
-            .add_service(SessionServiceServer::new(SessionApi::new(sessions)))
+            .add_service(SessionServiceServer::new(SessionApi::new(sessions.clone())))
             .add_service(health_service)
             .add_service(reflection)
             .add_service(old_reflection)
             .prepare();
-        Ok(Self { lifecycle, routes, edge, health, store, bus, runs, tools, hub, signals, _lock: lock })
+        Ok(Self { lifecycle, routes, edge, health, store, redis, tools, sessions, signals, _lock: lock })
     }
 
     /// The services behind the edge, to be called in this process.
@@ -206,12 +208,17 @@ impl App {
     /// # Errors
     /// When the transport fails.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        self.lifecycle.spawn_helper(self.runs.clone().keep_leases());
+        let Sessions { bus, runs, .. } = &self.sessions;
+        self.lifecycle.spawn_helper(runs.clone().keep_leases());
         self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
-        self.lifecycle.spawn_helper(sweep(self.bus.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(sweep(bus.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(checkpoint(self.store.clone(), self.lifecycle.clone()));
-        self.lifecycle.spawn_helper(pass_signals(self.signals.clone(), self.hub.clone(), self.lifecycle.clone()));
-        self.lifecycle.spawn_helper(tell_health(self.health, self.store.clone(), self.lifecycle.clone()));
+        if let Some(redis) = &self.redis {
+            let link = link::keep(redis.clone(), bus.clone(), self.signals.clone());
+            self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(link));
+        }
+        self.lifecycle.spawn_helper(signals::pass(self.signals, self.sessions));
+        self.lifecycle.spawn_helper(health::tell(self.health, self.store, self.redis, self.lifecycle.clone()));
         let stopping = self.lifecycle.stopping().clone();
         let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
         Server::builder()
@@ -270,6 +277,21 @@ fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>> {
     }
 }
 
+async fn open_redis(settings: &Settings) -> anyhow::Result<Option<Redis>> {
+    let Some(url) = &settings.redis_url else { return Ok(None) };
+    match Redis::open(url.reveal(), &settings.redis_prefix).await {
+        Ok(redis) => Ok(Some(redis)),
+        Err(Error::Unavailable { source, .. }) => {
+            Err(source.context(format!("cannot use {url:?} of setting redis_url")))
+        }
+        Err(Error::Invalid(faults)) => {
+            let wanted: Vec<_> = faults.into_iter().map(|fault| fault.description).collect();
+            Err(SettingError::new("redis_url", &wanted.join("; ")).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn reflection() -> anyhow::Result<(
     tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
     tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection>,
@@ -303,29 +325,4 @@ async fn checkpoint(store: Store, lifecycle: Lifecycle) {
 async fn close_tools(tools: Tools, lifecycle: Lifecycle) {
     lifecycle.stopped().cancelled().await;
     tools.close().await;
-}
-
-async fn pass_signals(signals: Signals, hub: Hub, lifecycle: Lifecycle) {
-    let mut heard = signals.listen();
-    while let Some(signal) = lifecycle.stopped().run_until_cancelled(heard.recv()).await {
-        match signal {
-            Ok(signal) => hub.signal(signal),
-            Err(error) => tracing::error!(%error, "signals were missed"),
-        }
-    }
-}
-
-/// Tells the truth about the parts: not serving until they answered, and again from the soft stop on.
-async fn tell_health(health: HealthReporter, store: Store, lifecycle: Lifecycle) {
-    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
-    while lifecycle.stopping().run_until_cancelled(ticks.tick()).await.is_some() {
-        let status = match store.ping().await {
-            Ok(()) => ServingStatus::Serving,
-            Err(_) => ServingStatus::NotServing,
-        };
-        health.set_service_status("store", status).await;
-        health.set_service_status("live", ServingStatus::Serving).await;
-        health.set_service_status("", status).await;
-    }
-    health.set_service_status("", ServingStatus::NotServing).await;
 }

@@ -11,7 +11,7 @@ use self::value::Value;
 pub use self::{
     mcp::McpServer,
     provider::{Provider, ProviderKind},
-    value::{BuiltInTool, ContentPolicy, LogFormat, Registration, Secret},
+    value::{BuiltInTool, ContentPolicy, LogFormat, RedisUrl, Registration, Secret},
 };
 use crate::model::key::SigningAlgorithm;
 
@@ -76,7 +76,7 @@ macro_rules! settings {
                         let text = texts.get(stringify!($name)).map_or($default, String::as_str);
                         <$type as Value>::read(text).map_err(|wanted| SettingError {
                             name: stringify!($name).to_owned(),
-                            value: text.to_owned(),
+                            value: <$type as Value>::shown(text),
                             wanted,
                         })?
                     },)*
@@ -101,6 +101,10 @@ settings! {
     database_url: Option<Secret> = "" or "DATABASE_URL";
     /// Connections to PostgreSQL at most.
     database_connections: u32 = "16";
+    /// The Redis server that nodes share, `redis://…` or `rediss://…`; empty: what may be lost is in this process alone.
+    redis_url: Option<RedisUrl> = "" or "REDIS_URL";
+    /// How every key on the Redis server begins, so that it may be shared with others.
+    redis_prefix: String = "colloquy:";
     /// The model that answers where none is chosen; empty for the first provider that has a key, else `echo`.
     default_model: Option<String> = "";
     /// Who may register: `open` or `closed`.

@@ -21,9 +21,31 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Where a Redis server is; it may hold a password, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The address with everything that it holds.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&Self::shown(&self.0))
+    }
+}
+
 /// A value that a setting's text can be read as.
 pub(super) trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
+
+    /// The text as an error may show it.
+    fn shown(text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 macro_rules! values {
@@ -61,9 +83,31 @@ impl Value for Secret {
     }
 }
 
+impl Value for RedisUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        let host = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
+        match host {
+            Some(host) if !host.is_empty() => Ok(Self(text.to_owned())),
+            _ => Err("must be redis://[user:password@]host[:port][/database], or rediss:// for TLS".to_owned()),
+        }
+    }
+
+    fn shown(text: &str) -> String {
+        let scheme = text.find("://").map_or(0, |at| at + 3);
+        match text.rfind('@') {
+            Some(at) if at >= scheme => format!("{}[redacted]{}", &text[..scheme], &text[at..]),
+            _ => text.to_owned(),
+        }
+    }
+}
+
 impl<T: Value> Value for Option<T> {
     fn read(text: &str) -> Result<Self, String> {
         if text.is_empty() { Ok(None) } else { T::read(text).map(Some) }
+    }
+
+    fn shown(text: &str) -> String {
+        T::shown(text)
     }
 }
 

@@ -1,7 +1,12 @@
-//! What may be lost: events in flight, signals, tickets, limits, cached answers. In this process's memory.
+//! What may be lost: events in flight, signals, tickets, limits, cached answers. In this process's memory, or on a Redis server that
+//! nodes share; while that is away, each node goes on alone.
 
 pub mod bus;
+pub mod link;
+mod redis;
 pub mod response_cache;
 pub mod signal;
 pub mod throttle;
 pub mod ticket;
+
+pub use self::redis::Redis;

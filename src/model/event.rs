@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
 };
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Happening {
     /// A run exists.
     Start {
@@ -151,7 +152,7 @@ impl Happening {
 }
 
 /// An event before it is published.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draft {
     /// The conversation that it happened in.
     pub conversation_id: ConversationId,
@@ -181,7 +182,12 @@ pub struct Event {
 impl Event {
     /// A published event, not yet encoded.
     pub fn new(topic: Topic, offset: u64, at: Timestamp, draft: Draft) -> Arc<Self> {
-        Arc::new(Self { id: Uuid::now_v7(), topic, offset, at, draft, encoded: OnceLock::new() })
+        Self::named(Uuid::now_v7(), topic, offset, at, draft)
+    }
+
+    /// The same, of an event that has its name.
+    pub fn named(id: Uuid, topic: Topic, offset: u64, at: Timestamp, draft: Draft) -> Arc<Self> {
+        Arc::new(Self { id, topic, offset, at, draft, encoded: OnceLock::new() })
     }
 
     /// Roughly what the event costs in memory, in bytes: what bounded queues count.

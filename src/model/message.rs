@@ -1,5 +1,7 @@
 //! Messages, and how far the run of an answer is.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     clock::Timestamp,
     ids::{ConversationId, MessageId, UserId},
@@ -8,7 +10,7 @@ use super::{
 };
 
 /// Who speaks in a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MessageRole {
     /// A person.
     User,
@@ -47,7 +49,7 @@ impl std::str::FromStr for MessageRole {
 }
 
 /// How far a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageStatus {
     /// The run has not had a word from the model yet, or waits for its turn.
     Pending,
@@ -99,7 +101,7 @@ impl std::str::FromStr for MessageStatus {
 }
 
 /// Why a run failed, in words for the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunError {
     /// A reason of the contract, without its prefix.
     pub code: String,
@@ -110,7 +112,7 @@ pub struct RunError {
 }
 
 /// One entry of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Names the message; for an answer it names the run too.
     pub id: MessageId,

@@ -1,12 +1,14 @@
 //! Tools that an answer called, and what they returned.
 
+use serde::{Deserialize, Serialize};
+
 /// What a tool is called with: a JSON object.
 pub type Arguments = serde_json::Map<String, serde_json::Value>;
 
 /// A call of a tool within an answer.
 ///
 /// The tool events of an answer, calls and results alike, are numbered from 1: one number tells which of them a viewer has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The call's place among the tool events of its answer.
     pub number: u64,
@@ -23,7 +25,7 @@ pub struct ToolCall {
 }
 
 /// What came of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolResult {
     /// The result's place among the tool events of its answer.
     pub number: u64,

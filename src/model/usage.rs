@@ -1,7 +1,9 @@
 //! What answers cost, and how much of it a day has room for.
 
+use serde::{Deserialize, Serialize};
+
 /// Tokens of one answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Read by the model.
     pub input_tokens: i64,

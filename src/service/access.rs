@@ -5,7 +5,7 @@ use crate::{
     model::{
         caller::Caller,
         conversation::{MemberRole, Membership},
-        ids::{ConversationId, MessageId},
+        ids::{ConversationId, MessageId, UserId},
     },
     store::Store,
 };
@@ -29,6 +29,14 @@ impl Access {
     pub async fn conversation(&self, caller: &Caller, id: ConversationId, least: MemberRole) -> Result<Membership> {
         let membership = self.store.membership(caller.user_id, id).await?;
         grant(membership.ok_or(Error::NotFound("conversation"))?, least)
+    }
+
+    /// Whether a user is a member of a conversation.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn is_member(&self, user: UserId, id: ConversationId) -> Result<bool> {
+        Ok(self.store.membership(user, id).await?.is_some())
     }
 
     /// The caller's membership in the conversation that a message stands in, when it allows what `least` may do.

@@ -7,6 +7,7 @@ use crate::{
     config::Registration,
     error::{Error, Result},
     live::{
+        signal::Signal,
         throttle::Throttle,
         ticket::{Grant, Tickets},
     },
@@ -222,19 +223,25 @@ impl Accounts {
     /// Who a ticket belongs to; it is used up.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] when it was used up before, has expired, or its session has ended.
+    /// [`Error::Unauthenticated`] when it was used up before, has expired, or its session has ended;
+    /// [`Error::Unavailable`] when nobody can tell now.
     pub async fn redeem_ticket(&self, ticket: &str) -> Result<Caller> {
-        let grant = self.0.tickets.redeem(ticket).await;
+        let grant = self.0.tickets.redeem(ticket).await?;
         let grant = grant.ok_or(Error::Unauthenticated("the ticket is not valid"))?;
         self.caller(grant.session_id, grant.expires_at).await
     }
 
-    /// Whether the caller is still signed in; for what outlives a call, to ask every few seconds.
+    /// Whether a session lasts and its user may still sign in.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] when the session has ended or the user may not sign in any more.
-    pub async fn check(&self, caller: &Caller) -> Result<()> {
-        self.caller(caller.session_id, caller.expires_at).await.map(drop)
+    /// When the store does not answer.
+    pub async fn is_signed_in(&self, session: SessionId) -> Result<bool> {
+        self.0.identities.is_open(session).await
+    }
+
+    /// Forgets what a signal of another node says is over.
+    pub async fn forget(&self, signal: Signal) {
+        self.0.identities.forget(signal).await;
     }
 
     async fn caller(&self, session_id: SessionId, expires_at: Timestamp) -> Result<Caller> {

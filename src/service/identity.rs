@@ -56,12 +56,32 @@ impl Identities {
         Ok(found)
     }
 
+    /// Whether the session lasts, as the store has it.
+    pub(crate) async fn is_open(&self, session: SessionId) -> Result<bool> {
+        Ok(self.find(session).await?.is_some())
+    }
+
+    /// Forgets what a signal says is over.
+    pub(crate) async fn forget(&self, signal: Signal) {
+        match signal {
+            Signal::SessionEnded(session) => {
+                self.ends.fetch_add(1, Ordering::SeqCst);
+                self.known.invalidate(&session).await;
+            }
+            Signal::UserEnded(_) | Signal::Doubtful => {
+                self.ends.fetch_add(1, Ordering::SeqCst);
+                self.known.invalidate_all();
+            }
+            Signal::MembershipEnded(..) | Signal::ConversationEnded(_) | Signal::RunStopping(_) => {}
+        }
+    }
+
     /// Makes the end of sessions, already stored, felt at once on this node.
     pub(crate) async fn end(&self, sessions: &[SessionId]) {
-        self.ends.fetch_add(1, Ordering::SeqCst);
         for session in sessions {
-            self.known.invalidate(session).await;
-            self.signals.send(Signal::SessionEnded(*session));
+            let signal = Signal::SessionEnded(*session);
+            self.forget(signal).await;
+            self.signals.send(signal);
         }
     }
 }

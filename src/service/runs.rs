@@ -19,7 +19,11 @@ use super::{
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
-    live::{bus::Bus, response_cache::ResponseCache},
+    live::{
+        bus::Bus,
+        response_cache::ResponseCache,
+        signal::{Signal, Signals},
+    },
     llm::Models,
     model::{
         clock::{Clock, Timestamp},
@@ -69,6 +73,7 @@ pub struct Runs(Arc<Inner>);
 struct Inner {
     store: Store,
     bus: Bus,
+    signals: Signals,
     makers: Makers,
     clock: Clock,
     lifecycle: Lifecycle,
@@ -88,11 +93,19 @@ struct Handle {
 
 impl Runs {
     /// Makes answers, as a node of its own.
-    pub fn new(store: Store, bus: Bus, makers: Makers, clock: Clock, lifecycle: Lifecycle, limits: Limits) -> Self {
+    pub fn new(
+        store: Store,
+        bus: Bus,
+        signals: Signals,
+        makers: Makers,
+        clock: Clock,
+        lifecycle: Lifecycle,
+        limits: Limits,
+    ) -> Self {
         let node = NodeId::generate();
         let log = RunLog::start(store.clone(), node, clock, &lifecycle);
         let (active, ended) = Default::default();
-        Self(Arc::new(Inner { store, bus, makers, clock, lifecycle, node, limits, log, active, ended }))
+        Self(Arc::new(Inner { store, bus, signals, makers, clock, lifecycle, node, limits, log, active, ended }))
     }
 
     /// Starts the run of an answer that was appended with this node's lease. One that `is_another` beside a first one is
@@ -126,6 +139,8 @@ impl Runs {
     pub(crate) async fn ask_to_stop(&self, membership: &Membership, id: MessageId) -> Result<()> {
         self.0.store.request_stop(membership, id).await?;
         self.stop_here(id);
+        // Whoever misses the signal reads the word with its lease.
+        self.0.signals.send(Signal::RunStopping(id));
         Ok(())
     }
 
@@ -228,7 +243,8 @@ impl Runs {
         async move { drop(tokio::time::timeout(LOOK_AGAIN, ended).await) }
     }
 
-    fn stop_here(&self, id: MessageId) {
+    /// Stops a run if it is this node's.
+    pub(crate) fn stop_here(&self, id: MessageId) {
         if let Some(handle) = self.active().get(&id) {
             handle.stop.cancel();
         }

@@ -26,8 +26,8 @@ use crate::{
 
 /// How long before its credential expires a viewer is reminded.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
-/// The longest pause after which viewers of a node that stops come back; each gets its own, so that they do not all
-/// come at once.
+/// The longest pause after which viewers come back whom a node sends away together; each gets its own, so that they do
+/// not all come at once.
 const RECONNECT_SPREAD_MS: i64 = 5000;
 
 /// A frame of the viewer's: its id, and what it says or what is wrong with it.
@@ -68,6 +68,7 @@ pub fn connect(
         }
         let stopping = connection.sessions.lifecycle.stopping().clone();
         loop {
+            let expiry = connection.expiry.next;
             tokio::select! {
                 frame = frames.next() => match frame {
                     Some((id, command)) => for outgoing in Box::pin(connection.obey(id, command)).await {
@@ -86,12 +87,17 @@ pub fn connect(
                         yield Err(Error::Unauthenticated("the session has ended"));
                         return;
                     }
+                    Letter::Missed(_) => {
+                        let after_ms = rand::random_range(0..RECONNECT_SPREAD_MS);
+                        yield Ok(Outgoing::Answer(None, Answer::Reconnect { after_ms, reason: "missed_events" }));
+                        return;
+                    }
                     Letter::Overflow => {
                         yield Ok(Outgoing::Answer(None, Answer::Reconnect { after_ms: 0, reason: "slow_reader" }));
                         return;
                     }
                 },
-                () = tokio::time::sleep_until(connection.expiry.next) => match connection.remind() {
+                () = tokio::time::sleep_until(expiry) => match connection.remind() {
                     Some(reminder) => yield Ok(reminder),
                     None => {
                         yield Err(Error::Unauthenticated("the access token has expired"));

@@ -52,7 +52,8 @@ pub fn follow(
         seat.join(&Topic::Conversation(conversation_id), None).await;
         let mut shown = after;
         let mut is_first = true;
-        // Each round reads the log, then lives on what is published; a gap or a full mailbox begins the next round.
+        // Each round reads the log, then lives on what is published; a gap, a full mailbox and the word that something was
+        // missed begin the next round.
         'rounds: loop {
             let (text, message) = so_far(&lifecycle, &runs, membership, message_id).await?;
             if is_first && (is_new || after == Cursor::default() && message.status.is_running()) {
@@ -89,6 +90,8 @@ pub fn follow(
                     Letter::Barred(id) if id == conversation_id => Err(Error::NotFound("message"))?,
                     Letter::Barred(_) => continue,
                     Letter::SignedOut => Err(Error::Unauthenticated("the session has ended"))?,
+                    Letter::Missed(topic) if *topic == Topic::Conversation(conversation_id) => continue 'rounds,
+                    Letter::Missed(_) => continue,
                     Letter::Overflow => continue 'rounds,
                 };
                 match &event.draft.happening {

@@ -1,15 +1,14 @@
 //! The hub: which viewers of this node want which topics.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
 use super::mailbox::{Letter, Mailbox};
 use crate::{
-    live::signal::Signal,
+    live::{bus::News, signal::Signal},
     model::{
-        event::Event,
         ids::{ConnectionId, ConversationId, SessionId, UserId},
         topic::Topic,
     },
@@ -75,12 +74,37 @@ impl Hub {
         }
     }
 
-    /// Puts an event into the mailboxes of its topic's viewers.
-    pub fn deliver(&self, event: &Arc<Event>) {
+    /// Puts news of a topic into the mailboxes of its viewers.
+    pub fn deliver(&self, news: News<'_>) {
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
-        for (_, mailbox) in topics.get(&event.topic).into_iter().flatten() {
-            mailbox.push(event);
+        let viewers = |topic| topics.get(topic).into_iter().flatten().map(|(_, mailbox)| mailbox);
+        match news {
+            News::Event(event) => viewers(&event.topic).for_each(|mailbox| mailbox.push(event)),
+            News::Missed(topic) => {
+                let topic = Arc::new(topic.clone());
+                viewers(&topic).for_each(|mailbox| mailbox.miss(&topic));
+            }
         }
+    }
+
+    /// The signed-in sessions of the viewers, each once.
+    pub(super) fn sessions(&self) -> HashSet<SessionId> {
+        let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        viewers.values().map(|viewer| viewer.session_id).collect()
+    }
+
+    /// The conversations that are viewed, each with every user who views it.
+    pub(super) fn conversations(&self) -> HashSet<(ConversationId, UserId)> {
+        // In the order in which a signal takes them.
+        let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = HashSet::new();
+        for (topic, subscribers) in topics.iter() {
+            let Topic::Conversation(conversation) = topic else { continue };
+            let users = subscribers.iter().filter_map(|(viewer, _)| viewers.get(viewer));
+            found.extend(users.map(|viewer| (*conversation, viewer.user_id)));
+        }
+        found
     }
 
     /// Tells the viewers that a signal concerns.
@@ -96,6 +120,8 @@ impl Hub {
                 tell(Letter::Barred(conversation), &|viewer| viewer.user_id == user);
             }
             Signal::ConversationEnded(conversation) => self.end_conversation(conversation),
+            // These concern no viewer by themselves.
+            Signal::RunStopping(_) | Signal::Doubtful => {}
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::model::{
     event::{Draft, Event, Happening},
     ids::{ConversationId, MessageId},
+    topic::Topic,
 };
 
 /// Events that wait at most.
@@ -26,6 +27,8 @@ pub enum Letter {
     Barred(ConversationId),
     /// The viewer's credential is no longer good.
     SignedOut,
+    /// Events of a topic did not reach this node: they are to be looked up, and offsets start anew.
+    Missed(Arc<Topic>),
     /// The viewer was too slow: events were dropped. The last letter before the mailbox starts anew.
     Overflow,
 }
@@ -74,6 +77,17 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
+    /// Puts in the word that events of a topic were missed, unless it waits already.
+    pub fn miss(&self, topic: &Arc<Topic>) {
+        let mut state = self.state();
+        let waits = state.letters.iter().any(|letter| matches!(letter, Letter::Missed(other) if other == topic));
+        if !waits {
+            state.letters.push_back(Letter::Missed(topic.clone()));
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
     /// Takes the next letter, waiting for it. Cancelling the wait loses nothing.
     pub async fn take(&self) -> Letter {
         loop {
@@ -90,7 +104,7 @@ impl Mailbox {
         match &letter {
             Letter::Event(event) => state.weight = state.weight.saturating_sub(event.weight()),
             Letter::Overflow => state.overflowed = false,
-            Letter::Barred(_) | Letter::SignedOut => {}
+            Letter::Barred(_) | Letter::SignedOut | Letter::Missed(_) => {}
         }
         // An idle mailbox holds no memory.
         if state.letters.is_empty() {

@@ -7,5 +7,6 @@ pub mod hub;
 pub mod mailbox;
 pub mod seat;
 pub mod sessions;
+pub mod signals;
 mod splice;
 mod subscription;

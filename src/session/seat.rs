@@ -7,12 +7,8 @@ use super::{
     mailbox::{Letter, Mailbox},
 };
 use crate::{
-    live::bus::{Bus, Opened},
-    model::{
-        caller::Caller,
-        ids::ConnectionId,
-        topic::{Epoch, Topic},
-    },
+    live::bus::{Bus, Opened, Since},
+    model::{caller::Caller, ids::ConnectionId, topic::Topic},
 };
 
 /// A viewer's place.
@@ -52,16 +48,16 @@ impl Seat {
 
     /// Joins a topic from a place on, or from now on. What was missed comes with the answer, what is new through
     /// [`Seat::next`], nothing in both.
-    pub async fn join(&mut self, topic: &Topic, since: Option<(Option<Epoch>, u64)>) -> Opened {
-        // Registered first: what is published in between arrives in the mailbox and is below the floor.
+    pub async fn join(&mut self, topic: &Topic, since: Since) -> Opened {
+        // Registered first, and known to be, should the wait be cut short: what is published in between arrives in the
+        // mailbox and is below the floor.
         let is_new = !self.floors.contains_key(topic);
         if is_new {
             self.hub.subscribe(topic.clone(), self.id, self.mailbox.clone());
+            self.bus.open(topic);
+            self.floors.insert(topic.clone(), u64::MAX);
         }
-        let opened = self.bus.open(topic, since).await;
-        if !is_new {
-            self.bus.close(topic);
-        }
+        let opened = self.bus.catch_up(topic, since).await;
         // Joined again from now on, what waits in the mailbox is still to come: the floor stays.
         if is_new || (since.is_some() && opened.gap.is_none()) {
             self.floors.insert(topic.clone(), opened.position.offset);
@@ -80,11 +76,18 @@ impl Seat {
     }
 
     /// The next letter for this viewer. Cancelling the wait loses nothing.
-    pub async fn next(&self) -> Letter {
+    pub async fn next(&mut self) -> Letter {
         loop {
             let letter = self.mailbox.take().await;
             match &letter {
                 Letter::Event(event) if self.floors.get(&event.topic).is_none_or(|floor| event.offset <= *floor) => {}
+                Letter::Missed(topic) => {
+                    // Offsets start anew.
+                    if let Some(floor) = self.floors.get_mut(topic.as_ref()) {
+                        *floor = 0;
+                        return letter;
+                    }
+                }
                 _ => return letter,
             }
         }
@@ -106,6 +109,7 @@ mod tests {
     use std::sync::{Mutex, PoisonError};
 
     use super::*;
+    use crate::live::bus::News;
     use crate::model::{
         clock::Clock,
         event::{Draft, Event, Happening},
@@ -129,9 +133,11 @@ mod tests {
         fn new() -> Self {
             let (clock, hub, under_way) = (Clock::default(), Hub::default(), UnderWay::default());
             let sent = under_way.clone();
-            let send =
-                move |event: &Arc<Event>| sent.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
-            let bus = Bus::in_memory(clock, Box::new(send));
+            let send = move |news: News<'_>| match news {
+                News::Event(event) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone()),
+                News::Missed(topic) => panic!("nothing is missed in memory: {topic}"),
+            };
+            let bus = Bus::new(clock, None, Box::new(send));
             let caller = Caller {
                 user_id: UserId::generate(),
                 username: "alice".to_owned(),
@@ -157,7 +163,7 @@ mod tests {
         /// Lets all that was published arrive.
         fn arrive(&self) {
             let events = std::mem::take(&mut *self.under_way.lock().unwrap_or_else(PoisonError::into_inner));
-            events.iter().for_each(|event| self.hub.deliver(event));
+            events.iter().for_each(|event| self.hub.deliver(News::Event(event)));
         }
 
         /// Joins after this offset, or from now on: the offsets of what was missed.
@@ -167,7 +173,7 @@ mod tests {
         }
 
         /// The offset of the next event.
-        async fn next(&self) -> u64 {
+        async fn next(&mut self) -> u64 {
             match self.seat.next().await {
                 Letter::Event(event) => event.offset,
                 other => panic!("not an event: {other:?}"),

@@ -7,7 +7,7 @@ use std::{pin::pin, time::Duration};
 
 use colloquy::{
     lifecycle::Lifecycle,
-    live::bus::Bus,
+    live::{bus::Bus, signal::Signals},
     llm::{self, Models},
     model::{
         caller::Caller,
@@ -62,14 +62,14 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
 
     let (clock, lifecycle, hub) = (Clock::default(), Lifecycle::default(), Hub::default());
     let deliver = hub.clone();
-    let bus = Bus::in_memory(clock, Box::new(move |event| deliver.deliver(event)));
+    let bus = Bus::new(clock, None, Box::new(move |news| deliver.deliver(news)));
     let store = server.data().store().await;
     let models = llm::Settings { providers: Vec::new(), default_model: None, echo_interval: Duration::ZERO };
     let limits = Limits { context_tokens: 0, output_tokens: 0, tool_rounds: 0, lease: Duration::from_secs(10) };
     let no_tools =
         tools::Settings { built_in: Vec::new(), servers: Vec::new(), timeout: Duration::ZERO, max_result_bytes: 0 };
     let makers = Makers { models: Models::new(models).unwrap(), tools: Tools::new(no_tools, clock), cache: None };
-    let runs = Runs::new(store.clone(), bus.clone(), makers, clock, lifecycle.clone(), limits);
+    let runs = Runs::new(store.clone(), bus.clone(), Signals::new(None), makers, clock, lifecycle.clone(), limits);
     let caller = Caller {
         user_id: alice.me().await.unwrap().id.parse().unwrap(),
         username: "alice".to_owned(),

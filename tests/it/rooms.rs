@@ -49,6 +49,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("diesel_async", &["store"]),
     ("diesel_migrations", &["store"]),
     ("redis", &["live"]),
+    ("bb8_redis", &["live"]),
     ("reqwest", &["llm", "tools"]),
     ("rmcp", &["tools"]),
     ("tonic", &["grpc", "app", "proto"]),

@@ -77,12 +77,18 @@ impl Data {
     /// What a node is told of it.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let folder = ("data_dir", self.folder().display().to_string());
+        // With `REDIS_URL` all tests run on that server: nodes of one database share a prefix, others do not.
+        let prefix = match &*self.database {
+            Database::Sqlite { file, .. } => file.display().to_string(),
+            Database::Postgres { name, .. } => name.clone(),
+        };
+        let prefix = ("redis_prefix", format!("{prefix}:"));
         let database = match &*self.database {
             Database::Sqlite { file, .. } if file.starts_with(self.folder()) => None,
             Database::Sqlite { file, .. } => Some(format!("sqlite:{}", file.display())),
             Database::Postgres { server, name } => Some(address(server, name)),
         };
-        [folder].into_iter().chain(database.map(|url| ("database_url", url))).collect()
+        [folder, prefix].into_iter().chain(database.map(|url| ("database_url", url))).collect()
     }
 
     /// The database, as a node opens it.

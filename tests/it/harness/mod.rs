@@ -5,6 +5,7 @@ mod data;
 mod events;
 mod postgres;
 mod process;
+mod redis;
 mod refusal;
 mod rpc;
 mod socket;
@@ -27,6 +28,7 @@ pub(crate) use self::{
     events::{Events, Happened},
     postgres::PostgresServer,
     process::Process,
+    redis::RedisServer,
     refusal::{reason, retry_after, violations},
     rpc::Rpc,
     socket::Socket,

@@ -1,0 +1,172 @@
+//! The bus: topics as ordered logs with a bounded history, and their events handed to this node's viewers.
+
+mod history;
+mod memory;
+mod relay;
+mod scripts;
+mod shared;
+mod wire;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+pub(super) use self::shared::{Shared, Wish};
+use self::{history::History, memory::Memory};
+use super::redis::Redis;
+use crate::model::{
+    clock::Clock,
+    event::{Draft, Event},
+    topic::{Epoch, Position, Topic},
+};
+
+/// What the viewers of a topic are to learn.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'a> {
+    /// Something happened; each event of a topic comes once, in order.
+    Event(&'a Arc<Event>),
+    /// Some of the topic's events did not reach this node and will not: what follows has nothing to do with the offsets
+    /// before, and what was missed is in the store.
+    Missed(&'a Topic),
+}
+
+/// Takes what viewers are to learn; must not block.
+pub type Deliver = Box<dyn Fn(News<'_>) + Send + Sync>;
+
+/// The place that a viewer knows: an offset, and its epoch unless the viewer does not tell.
+pub type Since = Option<(Option<Epoch>, u64)>;
+
+/// Publishes events and keeps their recent history. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Memory(Memory),
+    Shared(Shared),
+}
+
+/// What a new viewer of a topic finds.
+#[derive(Debug)]
+pub struct Opened {
+    /// The place of the latest event; everything later is delivered.
+    pub position: Position,
+    /// What came after the place that the viewer knew, in order.
+    pub missed: Vec<Arc<Event>>,
+    /// Why `missed` is not everything.
+    pub gap: Option<Gap>,
+}
+
+/// Why a viewer cannot be brought up to date from history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// The offset belongs to a history that is gone.
+    EpochChanged,
+    /// The history no longer reaches back to the offset.
+    HistoryLost,
+    /// The offset is ahead of the log.
+    OffsetUnknown,
+}
+
+impl Gap {
+    /// As the contract names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EpochChanged => "epoch_changed",
+            Self::HistoryLost => "history_lost",
+            Self::OffsetUnknown => "offset_unknown",
+        }
+    }
+}
+
+impl Bus {
+    /// A bus of all nodes that share the server, or of this process alone.
+    pub fn new(clock: Clock, redis: Option<Redis>, deliver: Deliver) -> Self {
+        Self(match redis {
+            None => Kind::Memory(Memory::new(clock, deliver)),
+            Some(redis) => Kind::Shared(Shared::new(clock, redis, deliver)),
+        })
+    }
+
+    /// Publishes an event on a topic: gives it its place, keeps it, hands it to the viewers.
+    pub async fn publish(&self, topic: Topic, draft: Draft) -> Position {
+        metrics::counter!("colloquy_bus_events_total").increment(1);
+        match &self.0 {
+            Kind::Memory(memory) => memory.publish(topic, draft),
+            Kind::Shared(shared) => shared.publish(topic, draft).await,
+        }
+    }
+
+    /// Opens a topic for a viewer that registered for its events beforehand. Each opening is closed once.
+    pub fn open(&self, topic: &Topic) {
+        match &self.0 {
+            Kind::Memory(memory) => memory.open(topic),
+            Kind::Shared(shared) => shared.open(topic),
+        }
+    }
+
+    /// Brings the viewer of an open topic up to date: events up to the position returned are the viewer's to skip when
+    /// they are delivered.
+    pub async fn catch_up(&self, topic: &Topic, since: Since) -> Opened {
+        match &self.0 {
+            Kind::Memory(memory) => memory.catch_up(topic, since),
+            Kind::Shared(shared) => shared.catch_up(topic, since).await,
+        }
+    }
+
+    /// Ends an opening.
+    pub fn close(&self, topic: &Topic) {
+        match &self.0 {
+            Kind::Memory(memory) => memory.close(topic),
+            Kind::Shared(shared) => shared.close(topic),
+        }
+    }
+
+    /// Drops what is too old to be kept. To be called now and then.
+    pub fn sweep(&self) {
+        let topics = match &self.0 {
+            Kind::Memory(memory) => memory.sweep(),
+            Kind::Shared(shared) => shared.sweep(),
+        };
+        metrics::gauge!("colloquy_bus_topics").set(topics as f64);
+    }
+
+    /// The part that a link to the server serves, where there is a server.
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        match &self.0 {
+            Kind::Memory(_) => None,
+            Kind::Shared(shared) => Some(shared),
+        }
+    }
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match &self.0 {
+            Kind::Memory(_) => "Bus::Memory",
+            Kind::Shared(_) => "Bus::Shared",
+        })
+    }
+}
+
+impl Opened {
+    /// What a log that stands at `position` answers to somebody who knows the place `since`.
+    fn answer(position: Position, history: &History, since: Since) -> Self {
+        let opened = |missed, gap| Self { position, missed, gap };
+        match since {
+            None => opened(Vec::new(), None),
+            Some((Some(epoch), _)) if epoch != position.epoch => opened(Vec::new(), Some(Gap::EpochChanged)),
+            Some((_, offset)) if offset > position.offset => opened(Vec::new(), Some(Gap::OffsetUnknown)),
+            Some((_, offset)) => match history.after(offset, position.offset) {
+                Some(missed) => opened(missed, None),
+                None => opened(Vec::new(), Some(Gap::HistoryLost)),
+            },
+        }
+    }
+}
+
+/// A panic elsewhere leaves these locks consistent: each is held for moves that cannot fail in between.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

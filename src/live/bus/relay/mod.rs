@@ -1,0 +1,419 @@
+//! One topic of the shared log, as this node's viewers see it: every event once, in order, whoever brings it first.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use super::{
+    Deliver, News,
+    history::{History, MAX_EVENTS},
+    scripts::Kept,
+    wire,
+};
+use crate::model::{
+    clock::Timestamp,
+    event::Event,
+    topic::{Epoch, Position, Topic},
+};
+
+/// A topic with its viewers on this node. Pure state: no method waits for anything.
+#[derive(Debug)]
+pub(super) struct Relay {
+    topic: Topic,
+    /// Where the viewers are: everything up to here was handed to them.
+    position: Position,
+    standing: Standing,
+    hearing: Hearing,
+    history: History,
+    /// What came too early, or while nobody knew yet where the log stands.
+    waiting: Vec<Arrival>,
+    viewers: usize,
+    /// Whether viewers may have missed something that the positions will not tell.
+    is_unsure: bool,
+    /// Whether an epoch is being begun here.
+    is_beginning: bool,
+}
+
+/// What the position is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing yet.
+    Unknown,
+    /// It is a place of the shared log.
+    Shared,
+    /// This node published without the others: the position is its own, and the shared log was left at this place.
+    Apart(Option<Position>),
+}
+
+/// Whether the topic's channel is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    /// It is not.
+    No,
+    /// It is, or will be at once; what comes waits until it is known where the log stands.
+    Soon,
+    /// What comes is handed on.
+    Yes,
+}
+
+/// A message of the topic's channel, or the answer to a publication.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    /// Its place.
+    pub(super) position: Position,
+    /// What it brings.
+    pub(super) content: Content,
+}
+
+/// What an arrival brings.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// An event.
+    Event(Arc<Event>),
+    /// An event that this node cannot read.
+    Unreadable,
+    /// The word that an epoch began there.
+    Begun,
+}
+
+/// What is to be done about a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing.
+    Nothing,
+    /// Reading what came after the position, if any is known.
+    Read(Option<Position>),
+    /// Beginning an epoch at the position.
+    Begin,
+}
+
+impl Relay {
+    /// A topic that nobody views and of which nothing is known.
+    pub(super) fn new(topic: Topic) -> Self {
+        Self {
+            topic,
+            position: Position { epoch: Epoch(rand::random()), offset: 0 },
+            standing: Standing::Unknown,
+            hearing: Hearing::No,
+            history: History::default(),
+            waiting: Vec::new(),
+            viewers: 0,
+            is_unsure: false,
+            is_beginning: false,
+        }
+    }
+
+    /// Where the viewers are.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Whether the viewers are at a place or past it.
+    pub(super) fn is_past(&self, place: Position) -> bool {
+        place.epoch == self.position.epoch && place.offset <= self.position.offset
+    }
+
+    /// What the viewers saw last, as far as it is kept here.
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Drops what is too old to be kept.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        self.history.expire(now);
+    }
+
+    /// Whether anybody views the topic here.
+    pub(super) fn has_viewers(&self) -> bool {
+        self.viewers > 0
+    }
+
+    /// Whether this node published without the others.
+    pub(super) fn is_apart(&self) -> bool {
+        matches!(self.standing, Standing::Apart(_))
+    }
+
+    /// Whether older events may be asked for at the server.
+    pub(super) fn is_shared(&self) -> bool {
+        self.standing == Standing::Shared
+    }
+
+    /// Whether a viewer has to wait until it is known where the log stands.
+    pub(super) fn is_settling(&self) -> bool {
+        self.hearing == Hearing::Soon && !self.is_apart()
+    }
+
+    /// One more viewer. Without the server it is answered with what this node has.
+    pub(super) fn open(&mut self, is_up: bool) {
+        self.viewers += 1;
+        match self.hearing {
+            _ if !is_up => self.is_unsure = true,
+            Hearing::No => self.hearing = Hearing::Soon,
+            Hearing::Soon | Hearing::Yes => {}
+        }
+    }
+
+    /// One viewer less.
+    pub(super) fn close(&mut self) {
+        self.viewers = self.viewers.saturating_sub(1);
+    }
+
+    /// A viewer was answered before it was known where the log stands.
+    pub(super) fn doubt(&mut self) {
+        self.is_unsure = true;
+    }
+
+    /// Takes what came over the channel; true when the log must be read.
+    pub(super) fn hear(&mut self, arrival: Arrival, deliver: &Deliver) -> bool {
+        match self.hearing {
+            Hearing::No => false,
+            Hearing::Soon => {
+                self.wait(arrival);
+                false
+            }
+            Hearing::Yes if arrival.position.epoch != self.position.epoch => {
+                self.hearing = Hearing::Soon;
+                self.wait(arrival);
+                true
+            }
+            Hearing::Yes => {
+                self.wait(arrival);
+                self.drain(deliver) || !self.waiting.is_empty()
+            }
+        }
+    }
+
+    /// Takes an event of this node's own that the server gave a place; true when something needs to be done. Whatever
+    /// happened meanwhile, this node's viewers get it.
+    pub(super) fn hear_own(&mut self, event: Arc<Event>, position: Position, deliver: &Deliver) -> bool {
+        // The channel may have been faster, and the answer late.
+        let is_of_here = position.epoch == self.position.epoch;
+        if self.is_past(position) || !is_of_here && self.history.has(event.id) {
+            return false;
+        }
+        let follows = is_of_here && position.offset == self.position.offset + 1;
+        match (self.standing, self.hearing) {
+            (Standing::Apart(_), _) => self.append(event, deliver),
+            (Standing::Shared, Hearing::No) if self.has_viewers() && follows => self.accept(event, deliver),
+            (_, Hearing::No) if self.has_viewers() => {
+                self.part(deliver);
+                self.append(event, deliver);
+                return true;
+            }
+            (Standing::Unknown | Standing::Shared, _) => {
+                return self.hear(Arrival { position, content: Content::Event(event) }, deliver);
+            }
+        }
+        false
+    }
+
+    /// Publishes an event on this node alone; true when the topic was shared until now.
+    pub(super) fn publish_apart(&mut self, event: Arc<Event>, deliver: &Deliver) -> bool {
+        // The server may have taken it and the answer have been lost.
+        if self.history.has(event.id) {
+            return false;
+        }
+        let was_shared = !self.is_apart();
+        if was_shared {
+            self.part(deliver);
+        }
+        self.append(event, deliver);
+        was_shared
+    }
+
+    /// The channel is about to be heard for the viewers, if there are any: what comes waits until it is known where the
+    /// log stands.
+    pub(super) fn attend(&mut self) {
+        if self.has_viewers() && self.hearing == Hearing::No {
+            self.hearing = Hearing::Soon;
+        }
+    }
+
+    /// The server was lost: nothing is heard any more.
+    pub(super) fn fall_back(&mut self, deliver: &Deliver) {
+        self.hearing = Hearing::No;
+        if std::mem::take(&mut self.is_beginning) {
+            // Perhaps it has begun, and others have gone on from there.
+            self.position.epoch = Epoch(rand::random());
+        }
+        if !self.waiting.is_empty() {
+            self.miss(deliver);
+        }
+    }
+
+    /// Nobody views the topic any more; what happens on it is no longer followed.
+    pub(super) fn rest(&mut self) {
+        self.hearing = Hearing::No;
+        self.waiting = Vec::new();
+        if !self.is_apart() {
+            self.standing = Standing::Unknown;
+            self.is_unsure = false;
+            self.history.clear();
+        }
+    }
+
+    /// What is to be done about the topic.
+    pub(super) fn need(&self) -> Need {
+        match (self.standing, self.hearing) {
+            (Standing::Apart(_), _) => Need::Begin,
+            (_, Hearing::No) => Need::Nothing,
+            (Standing::Unknown, _) => Need::Read(None),
+            (Standing::Shared, Hearing::Yes) if self.waiting.is_empty() => Need::Nothing,
+            (Standing::Shared, _) => Need::Read(Some(self.position)),
+        }
+    }
+
+    /// Takes what was read after `from`; true when that was not enough.
+    pub(super) fn settle(&mut self, from: Option<Position>, kept: &Kept, deliver: &Deliver) -> bool {
+        if self.hearing == Hearing::No || self.is_apart() {
+            return self.is_apart();
+        }
+        let Position { epoch, offset } = kept.position;
+        let first = kept.first();
+        match (self.standing, from) {
+            (Standing::Shared, Some(from)) if from.epoch == epoch && offset < from.offset => {
+                // The server came back with an older log: its offsets would be given twice.
+                self.part(deliver);
+                self.is_unsure = true;
+                return true;
+            }
+            (Standing::Shared, Some(from))
+                if from.epoch == epoch && first <= self.position.offset + 1 && !self.is_unsure =>
+            {
+                for (at, body) in (first..).zip(&kept.bodies) {
+                    if at <= self.position.offset {
+                        continue;
+                    }
+                    match wire::event(&self.topic, at, body) {
+                        Some(event) => self.accept(event, deliver),
+                        None => self.skip(),
+                    }
+                }
+            }
+            (Standing::Unknown, _) if !self.is_unsure => self.position = kept.position,
+            _ => {
+                self.miss_only(deliver);
+                self.position = kept.position;
+            }
+        }
+        self.standing = Standing::Shared;
+        self.hearing = Hearing::Yes;
+        self.is_unsure = false;
+        self.drain(deliver) || !self.waiting.is_empty()
+    }
+
+    /// Where an epoch is to begin: at the position of a node that published without the others.
+    pub(super) fn begin(&mut self) -> Option<Position> {
+        self.is_beginning = self.is_apart();
+        Some(self.position).filter(|_| self.is_beginning)
+    }
+
+    /// Takes the word that an epoch has begun at this node's position, `before` being where the log stood; true when it
+    /// must begin once more, for this node has published meanwhile.
+    pub(super) fn begun(&mut self, at: Position, before: Option<Position>, deliver: &Deliver) -> bool {
+        let Standing::Apart(left) = self.standing else { return false };
+        self.is_beginning = false;
+        self.is_unsure |= left != before;
+        if self.position != at {
+            self.standing = Standing::Apart(Some(at));
+            // Other nodes may have published after `at`: these offsets are not to be given twice.
+            self.position.epoch = Epoch(rand::random());
+            return true;
+        }
+        self.standing = Standing::Shared;
+        if self.is_unsure {
+            self.miss_only(deliver);
+        }
+        self.is_unsure = false;
+        if !self.has_viewers() {
+            self.rest();
+            return false;
+        }
+        self.hearing = Hearing::Yes;
+        self.drain(deliver) || !self.waiting.is_empty()
+    }
+
+    /// Leaves the shared log: from now on the position is this node's own.
+    fn part(&mut self, deliver: &Deliver) {
+        if !self.waiting.is_empty() {
+            self.miss(deliver);
+        }
+        let left = Some(self.position).filter(|_| self.is_shared());
+        self.standing = Standing::Apart(left);
+        self.position.epoch = Epoch(rand::random());
+    }
+
+    /// Hands on an event at this node's own next offset.
+    fn append(&mut self, event: Arc<Event>, deliver: &Deliver) {
+        let next = self.position.offset + 1;
+        let event = if event.offset == next {
+            event
+        } else {
+            Event::named(event.id, self.topic.clone(), next, event.at, event.draft.clone())
+        };
+        self.accept(event, deliver);
+    }
+
+    /// Hands on the event after the position.
+    fn accept(&mut self, event: Arc<Event>, deliver: &Deliver) {
+        self.position.offset = event.offset;
+        deliver(News::Event(&event));
+        self.history.keep(event);
+    }
+
+    /// Passes over the event after the position.
+    fn skip(&mut self) {
+        self.position.offset += 1;
+        self.history.clear();
+    }
+
+    fn wait(&mut self, arrival: Arrival) {
+        if self.waiting.len() >= MAX_EVENTS {
+            self.waiting.clear();
+            self.is_unsure = true;
+        }
+        self.waiting.push(arrival);
+    }
+
+    /// Hands on what waits, as far as it follows the position. True when something came from another epoch: only the
+    /// server can tell which one is the later.
+    fn drain(&mut self, deliver: &Deliver) -> bool {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.sort_by_key(|arrival| arrival.position.offset);
+        let mut is_strange = false;
+        for arrival in waiting {
+            let Position { epoch, offset } = arrival.position;
+            if epoch != self.position.epoch {
+                is_strange = true;
+            } else if offset == self.position.offset + 1 {
+                match arrival.content {
+                    Content::Event(event) => self.accept(event, deliver),
+                    Content::Unreadable => self.skip(),
+                    Content::Begun => {}
+                }
+            } else if offset > self.position.offset {
+                self.waiting.push(arrival);
+            }
+        }
+        if is_strange {
+            self.hearing = Hearing::Soon;
+        }
+        is_strange
+    }
+
+    /// Tells the viewers that they missed something, and forgets what waits.
+    fn miss(&mut self, deliver: &Deliver) {
+        self.waiting = Vec::new();
+        self.miss_only(deliver);
+    }
+
+    fn miss_only(&mut self, deliver: &Deliver) {
+        self.history.clear();
+        if self.has_viewers() {
+            metrics::counter!("colloquy_bus_missed_total").increment(1);
+            tracing::warn!(topic.name = %self.topic, "events of this topic were missed, its viewers recover from the store");
+            deliver(News::Missed(&self.topic));
+        }
+    }
+}

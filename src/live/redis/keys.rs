@@ -1,0 +1,86 @@
+//! The names of everything on the server, all behind one prefix. What one script touches shares a hash tag, so that it
+//! lies in one slot of a cluster.
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use crate::model::{credential::Digest, topic::Topic};
+
+/// How the names of topics' channels end.
+const CHANNEL: &str = ":events";
+
+/// Makes names.
+#[derive(Debug)]
+pub(in crate::live) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// A hash: the topic's `epoch`, its latest `offset`, and the `weight` of its history in bytes.
+    pub(in crate::live) fn place(&self, topic: &Topic) -> String {
+        format!("{}{{{topic}}}:place", self.prefix)
+    }
+
+    /// A list: the topic's latest events, the newest at the end.
+    pub(in crate::live) fn history(&self, topic: &Topic) -> String {
+        format!("{}{{{topic}}}:history", self.prefix)
+    }
+
+    /// The channel of a topic's events.
+    pub(in crate::live) fn channel(&self, topic: &Topic) -> String {
+        format!("{}{{{topic}}}{CHANNEL}", self.prefix)
+    }
+
+    /// The topic whose channel this is.
+    pub(in crate::live) fn topic_of(&self, channel: &str) -> Option<Topic> {
+        let name = channel.strip_prefix(&self.prefix)?.strip_prefix('{')?.strip_suffix(CHANNEL)?;
+        name.strip_suffix('}')?.parse().ok()
+    }
+
+    /// The channel of all signals.
+    pub(in crate::live) fn signals(&self) -> String {
+        format!("{}signals", self.prefix)
+    }
+
+    /// A text: what a ticket stands for.
+    pub(in crate::live) fn ticket(&self, ticket: &Digest) -> String {
+        format!("{}ticket:{}", self.prefix, hex(ticket.as_bytes()))
+    }
+
+    /// A sorted set: when somebody tried to sign in as an account. Counted together with the next, it shares its tag.
+    pub(in crate::live) fn attempts_as(&self, account: &Digest) -> String {
+        format!("{}{{attempts}}:account:{}", self.prefix, hex(account.as_bytes()))
+    }
+
+    /// A sorted set: when somebody tried to sign in from an address.
+    pub(in crate::live) fn attempts_from(&self, address: IpAddr) -> String {
+        format!("{}{{attempts}}:address:{address}", self.prefix)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::ConversationId;
+
+    #[test]
+    fn a_channel_names_its_topic() {
+        let keys = Keys::new("test:");
+        for topic in [Topic::Conversation(ConversationId::generate()), Topic::System, Topic::Event("a:{b}".into())] {
+            assert_eq!(keys.topic_of(&keys.channel(&topic)), Some(topic));
+        }
+        assert_eq!(keys.topic_of(&Keys::new("other:").channel(&Topic::System)), None);
+        assert_eq!(keys.topic_of(&keys.signals()), None);
+    }
+}

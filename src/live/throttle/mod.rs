@@ -1,0 +1,121 @@
+//! Sign-in attempts in a sliding window, by account and by address.
+
+mod memory;
+mod shared;
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+
+use self::memory::Memory;
+use super::redis::Redis;
+use crate::{
+    error::{Error, Result},
+    model::{
+        clock::{Clock, Timestamp},
+        credential::Digest,
+    },
+};
+
+/// Attempts that may fail within the window.
+#[derive(Clone, Copy, Debug)]
+pub struct ThrottleLimits {
+    /// For one account.
+    pub per_account: u32,
+    /// From one address.
+    pub per_address: u32,
+    /// How long a failure counts.
+    pub window: Duration,
+}
+
+/// Holds sign-in back after too many failures. Cheap to clone.
+///
+/// An attempt counts as failed from the moment it is admitted until it is forgiven, so that many at once are no way
+/// around the limits. With Redis all nodes count together; while it is away, each counts what it sees itself.
+#[derive(Clone, Debug)]
+pub struct Throttle {
+    clock: Clock,
+    limits: ThrottleLimits,
+    redis: Option<Redis>,
+    memory: Memory,
+}
+
+/// Whose attempts are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Subject {
+    /// The name as it was typed, whether or not anybody has it: an answer must not tell.
+    Account(Digest),
+    /// Of IPv6 the network, since a host has as many addresses as it likes.
+    Address(IpAddr),
+}
+
+/// An attempt to sign in.
+#[derive(Clone, Debug)]
+struct Attempt {
+    account: Subject,
+    address: Option<Subject>,
+    at: Timestamp,
+}
+
+impl Throttle {
+    /// Counts nobody yet.
+    pub fn new(clock: Clock, redis: Option<Redis>, limits: ThrottleLimits) -> Self {
+        Self { clock, limits, redis, memory: Memory::new(limits) }
+    }
+
+    /// The same counts, by another clock.
+    #[must_use]
+    pub fn by(&self, clock: Clock) -> Self {
+        Self { clock, ..self.clone() }
+    }
+
+    /// Counts an attempt to sign in as `account` from `address`, which may be empty when it is unknown.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when there were too many; then this one does not count.
+    pub async fn admit(&self, account: &str, address: &str) -> Result<()> {
+        let attempt = self.attempt(account, address);
+        let shared = match &self.redis {
+            Some(redis) => shared::admit(redis, &self.limits, &attempt).await.ok(),
+            None => None,
+        };
+        let oldest = match shared {
+            Some(oldest) => oldest,
+            None => self.memory.admit(&attempt).await,
+        };
+        match oldest {
+            Some(oldest) => Err(Error::RateLimited { retry_after: (oldest + self.limits.window).since(attempt.at) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgives a success: all that failed for the account, and this one attempt from the address.
+    pub async fn forgive(&self, account: &str, address: &str) {
+        let attempt = self.attempt(account, address);
+        if let Some(redis) = &self.redis {
+            // What was counted here while the server was away is forgiven below.
+            let _ = shared::forgive(redis, &attempt).await;
+        }
+        self.memory.forgive(&attempt).await;
+    }
+
+    fn attempt(&self, account: &str, address: &str) -> Attempt {
+        Attempt { account: subject_of_account(account), address: subject_of_address(address), at: self.clock.now() }
+    }
+}
+
+fn subject_of_account(account: &str) -> Subject {
+    Subject::Account(Digest::of(&account.to_lowercase()))
+}
+
+fn subject_of_address(address: &str) -> Option<Subject> {
+    let address = match address.parse::<IpAddr>().ok()?.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    };
+    Some(Subject::Address(address))
+}
