@@ -1,5 +1,5 @@
 //! Where a node keeps what lasts: a folder, and a database in it or on the PostgreSQL server that
-//! `COLLOQUY_TEST_DATABASE_URL` names.
+//! `COLLOQUY_TEST_DATABASE_URL` names; and what it shares with others on the Redis server of `COLLOQUY_TEST_REDIS_URL`.
 
 use std::{
     collections::BTreeMap,
@@ -77,7 +77,7 @@ impl Data {
     /// What a node is told of it.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let folder = ("data_dir", self.folder().display().to_string());
-        // With `REDIS_URL` all tests run on that server: nodes of one database share a prefix, others do not.
+        // All on one Redis server: nodes of one database share a prefix, others do not.
         let prefix = match &*self.database {
             Database::Sqlite { file, .. } => file.display().to_string(),
             Database::Postgres { name, .. } => name.clone(),
@@ -88,7 +88,8 @@ impl Data {
             Database::Sqlite { file, .. } => Some(format!("sqlite:{}", file.display())),
             Database::Postgres { server, name } => Some(address(server, name)),
         };
-        [folder, prefix].into_iter().chain(database.map(|url| ("database_url", url))).collect()
+        let redis = std::env::var("COLLOQUY_TEST_REDIS_URL").ok().map(|url| ("redis_url", url));
+        [folder, prefix].into_iter().chain(database.map(|url| ("database_url", url))).chain(redis).collect()
     }
 
     /// The database, as a node opens it.
