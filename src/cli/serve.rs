@@ -89,7 +89,7 @@ pub(super) async fn until_signal(
     settings: &Settings,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
-    tracing::info!(grpc = ?addresses.grpc, http = ?addresses.http, "ready");
+    tracing::info!(grpc = addresses.grpc.map(display), http = addresses.http.map(display), "ready");
     if let Some(path) = ready_file {
         write_ready_file(path, addresses)?;
     }

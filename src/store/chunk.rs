@@ -10,7 +10,7 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Pools, Store,
-    message::MessageRow,
+    message::find_message,
     schema::{messages, run_chunks},
     snapshot,
     tool_call::attach_tool_calls,
@@ -89,14 +89,7 @@ impl Store {
     /// The text that a run has logged so far, and its message with the tools that it has called, all of the same moment.
     pub(crate) async fn run_so_far(&self, membership: &Membership, id: MessageId) -> Result<Option<(String, Message)>> {
         snapshot!(self, |connection| {
-            let row: Option<MessageRow> = messages::table
-                .filter(messages::id.eq(id))
-                .filter(messages::conversation_id.eq(membership.conversation_id))
-                .select(MessageRow::as_select())
-                .first(connection)
-                .await
-                .optional()?;
-            let mut found: Vec<Message> = row.into_iter().map(Into::into).collect();
+            let mut found = find_message!(connection, membership, id);
             attach_tool_calls!(connection, found);
             let chunks: Vec<String> = run_chunks::table
                 .filter(run_chunks::message_id.eq(id))
@@ -104,7 +97,7 @@ impl Store {
                 .select(run_chunks::content)
                 .load(connection)
                 .await?;
-            Ok(found.pop().map(|message| (chunks.concat(), message)))
+            Ok(found.map(|message| (chunks.concat(), message)))
         })
     }
 }

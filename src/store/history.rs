@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
-    message::MessageRow,
+    message::{MessageRow, find_message},
     read,
     schema::{conversations, members, messages, run_chunks, tool_calls, users},
     snapshot,
@@ -109,14 +109,8 @@ impl Store {
     /// One message of the conversation as its history shows it, on the chosen path or off it.
     pub(crate) async fn history_message(&self, membership: &Membership, id: MessageId) -> Result<Option<Message>> {
         let found = snapshot!(self, |connection| {
-            let row: Option<MessageRow> = messages::table
-                .filter(messages::id.eq(id))
-                .filter(messages::conversation_id.eq(membership.conversation_id))
-                .select(MessageRow::as_select())
-                .first(connection)
-                .await
-                .optional()?;
-            Ok(fill_in!(connection, row.into_iter().map(Into::into).collect()))
+            let found = find_message!(connection, membership, id);
+            Ok(fill_in!(connection, found.into_iter().collect()))
         })?;
         Ok(found.into_iter().next())
     }

@@ -76,20 +76,30 @@ impl From<MessageRow> for Message {
     }
 }
 
+/// A message of a conversation, without the tools that it called.
+macro_rules! find_message {
+    ($connection:ident, $membership:expr, $id:expr) => {{
+        use $crate::store::{message::MessageRow, schema::messages};
+        let row: Option<MessageRow> = messages::table
+            .filter(messages::id.eq($id))
+            .filter(messages::conversation_id.eq($membership.conversation_id))
+            .select(MessageRow::as_select())
+            .first($connection)
+            .await
+            .optional()?;
+        row.map($crate::model::message::Message::from)
+    }};
+}
+
+pub(super) use find_message;
+
 impl Store {
     /// A message of the conversation; the content of a run that lasts is what was settled, not what was logged.
     pub(crate) async fn message(&self, membership: &Membership, id: MessageId) -> Result<Option<Message>> {
         Ok(read!(self, |connection| {
-            let row: Option<MessageRow> = messages::table
-                .filter(messages::id.eq(id))
-                .filter(messages::conversation_id.eq(membership.conversation_id))
-                .select(MessageRow::as_select())
-                .first(connection)
-                .await
-                .optional()?;
-            let mut found: Vec<Message> = row.into_iter().map(Into::into).collect();
+            let mut found = find_message!(connection, membership, id);
             attach_tool_calls!(connection, found);
-            found.pop()
+            found
         }))
     }
 

@@ -1,6 +1,7 @@
 //! What must last: SQL, and nothing but SQL. One [`Store`] over the pools of a database; its queries stand by noun.
 
 mod chunk;
+mod connection;
 mod context;
 mod conversation;
 mod database;
@@ -34,7 +35,10 @@ use diesel_async::{
     pooled_connection::bb8::{Pool, RunError},
 };
 
-use self::sqlite::Sqlite;
+use self::{
+    connection::{read, snapshot, transaction, write},
+    sqlite::Sqlite,
+};
 use crate::error::{Error, Result};
 
 /// How long a query waits for a connection.
@@ -54,97 +58,6 @@ enum Pools {
     /// Connections to a server, which orders what they do.
     Postgres(Pool<AsyncPgConnection>),
 }
-
-/// Runs a query body on a connection that reads; the body is expanded once per database.
-macro_rules! read {
-    ($store:expr, |$connection:ident| $body:expr) => {
-        match &$store.pools {
-            $crate::store::Pools::Sqlite { readers, .. } => {
-                let mut guard = readers.get().await?;
-                let $connection = &mut *guard;
-                $body
-            }
-            $crate::store::Pools::Postgres(pool) => {
-                let mut guard = pool.get().await?;
-                let $connection = &mut *guard;
-                $body
-            }
-        }
-    };
-}
-
-/// Runs a query body whose statements all see the database in the same state; the body is expanded once per database.
-macro_rules! snapshot {
-    ($store:expr, |$connection:ident| $body:expr) => {{
-        let result: $crate::error::Result<_> = match &$store.pools {
-            $crate::store::Pools::Sqlite { readers, .. } => {
-                let mut guard = readers.get().await?;
-                $crate::store::sqlite::transaction(&mut guard, "BEGIN", async |$connection| $body)
-            }
-            $crate::store::Pools::Postgres(pool) => {
-                let mut guard = pool.get().await?;
-                let $connection = &mut *guard;
-                $crate::store::postgres::begin($connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-                let result: $crate::error::Result<_> = async { $body }.await;
-                $crate::store::postgres::end($connection, result).await
-            }
-        };
-        result
-    }};
-}
-
-/// Runs one writing statement; the body is expanded once per database.
-macro_rules! write {
-    ($store:expr, |$connection:ident| $body:expr) => {
-        match &$store.pools {
-            $crate::store::Pools::Sqlite { writer, .. } => {
-                let mut guard = writer.get().await?;
-                let $connection = &mut *guard;
-                $body
-            }
-            $crate::store::Pools::Postgres(pool) => {
-                let mut guard = pool.get().await?;
-                let $connection = &mut *guard;
-                $body
-            }
-        }
-    };
-}
-
-/// Runs a body in a named transaction; the body is expanded once per database and rolled back when it returns an error.
-/// Others write at the same time on PostgreSQL, and what a statement finds is what was committed when it began: a body
-/// that decides by what it reads first changes the row that all who decide so change. SQLite has one writer.
-macro_rules! transaction {
-    ($store:expr, $name:literal, |$connection:ident| $body:expr) => {{
-        let begun = ::tokio::time::Instant::now();
-        let result: $crate::error::Result<_> = match &$store.pools {
-            $crate::store::Pools::Sqlite { writer, .. } => {
-                let mut guard = writer.get().await?;
-                $crate::store::sqlite::transaction(&mut guard, "BEGIN IMMEDIATE", async |$connection| $body)
-            }
-            $crate::store::Pools::Postgres(pool) => {
-                let mut tries = $crate::store::postgres::Tries::of($name);
-                loop {
-                    let mut guard = pool.get().await?;
-                    let $connection = &mut *guard;
-                    $crate::store::postgres::begin($connection, "BEGIN").await?;
-                    let result: $crate::error::Result<_> = async { $body }.await;
-                    let result = $crate::store::postgres::end($connection, result).await;
-                    drop(guard);
-                    if !tries.again(&result).await {
-                        break result;
-                    }
-                }
-            }
-        };
-        let outcome = if result.is_ok() { "committed" } else { "rolled_back" };
-        ::metrics::histogram!("colloquy_store_transaction_seconds", "name" => $name, "outcome" => outcome)
-            .record(begun.elapsed().as_secs_f64());
-        result
-    }};
-}
-
-use {read, snapshot, transaction, write};
 
 pub(crate) use chunk::Chunk;
 pub use database::Database;

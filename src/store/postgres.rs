@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use diesel::ConnectionError;
 use diesel_async::{
     AnsiTransactionManager, AsyncConnection as _, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection as _,
-    TransactionManager,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8::Pool},
 };
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
@@ -80,20 +79,6 @@ async fn pool(url: &str, size: u32) -> anyhow::Result<Pool<AsyncPgConnection>> {
 /// Begins a transaction.
 pub(super) async fn begin(connection: &mut AsyncPgConnection, how: &str) -> Result<()> {
     Ok(AnsiTransactionManager::begin_transaction_sql(connection, how).await?)
-}
-
-/// Ends a transaction as its body ended: committed or rolled back.
-pub(super) async fn end<T>(connection: &mut AsyncPgConnection, result: Result<T>) -> Result<T> {
-    match result {
-        Ok(value) => AnsiTransactionManager::commit_transaction(connection).await.map(|()| value).map_err(Into::into),
-        Err(error) => {
-            // What went wrong first is what the caller shall know; a connection that cannot roll back is thrown away.
-            if let Err(error) = AnsiTransactionManager::rollback_transaction(connection).await {
-                tracing::warn!(%error, "cannot roll back");
-            }
-            Err(error)
-        }
-    }
 }
 
 /// The tries of one transaction.

@@ -8,7 +8,7 @@ use diesel::{
     sql_types::BigInt,
 };
 use diesel_async::{
-    AsyncConnection, AsyncMigrationHarness, RunQueryDsl as _, SimpleAsyncConnection as _, TransactionManager as _,
+    AsyncConnection as _, AsyncMigrationHarness, RunQueryDsl as _, SimpleAsyncConnection as _,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, bb8::Pool},
     sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
 };
@@ -16,7 +16,7 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::task::block_in_place;
 
-use super::{CONNECTION_TIMEOUT, Pools, Store, migration::migrate};
+use super::{CONNECTION_TIMEOUT, Pools, Store, connection::end, migration::migrate};
 use crate::error::{Error, Result};
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -31,7 +31,6 @@ const LONG_LOG: i64 = 16_384;
 
 /// A connection to SQLite.
 pub(super) type Sqlite = SyncConnectionWrapper<SqliteConnection, InPlace>;
-type Transactions = <Sqlite as AsyncConnection>::TransactionManager;
 
 /// Runs SQLite on the thread that asks, which tokio relieves of its other tasks meanwhile. A statement takes some ten
 /// microseconds, and handing it to another thread and back took several times that.
@@ -66,11 +65,7 @@ pub(super) fn transaction<T>(
             .spawn_blocking(move |connection| AnsiTransactionManager::begin_transaction_sql(connection, begin))
             .await?;
         let result = body(connection).await;
-        match result {
-            Ok(_) => Transactions::commit_transaction(connection).await?,
-            Err(_) => Transactions::rollback_transaction(connection).await?,
-        }
-        result
+        end(connection, result).await
     };
     let waited = || Err(Error::internal(anyhow::anyhow!("a transaction on SQLite waited for something else")));
     block_in_place(|| whole.now_or_never()).unwrap_or_else(waited)

@@ -39,7 +39,7 @@ pub(super) struct ToolCallRow {
 /// Fills in the tools that each of some messages called.
 macro_rules! attach_tool_calls {
     ($connection:ident, $messages:expr) => {{
-        let messages: &mut Vec<$crate::model::message::Message> = &mut $messages;
+        let messages: &mut [$crate::model::message::Message] = $messages.as_mut_slice();
         let answers = $crate::store::tool_call::answers(messages);
         if !answers.is_empty() {
             let rows: Vec<$crate::store::tool_call::ToolCallRow> = $crate::store::schema::tool_calls::table

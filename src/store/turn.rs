@@ -102,6 +102,18 @@ struct NewMessage {
 /// The conversation's columns that decide about a turn.
 type Head = (i64, Option<MessageId>, Option<String>, OnBusy);
 
+/// Inserts a message, within a transaction.
+macro_rules! insert {
+    ($connection:ident, $new:expr) => {{
+        let row: MessageRow = diesel::insert_into(messages::table)
+            .values(&$new)
+            .returning(MessageRow::as_returning())
+            .get_result($connection)
+            .await?;
+        row
+    }};
+}
+
 impl Store {
     /// Appends a turn whole or not at all; a repeat returns what was appended first.
     ///
@@ -145,14 +157,9 @@ impl Store {
                         .first(connection)
                         .await
                         .optional()?;
-                    let mut reply: Vec<Message> = reply.into_iter().map(Into::into).collect();
+                    let mut reply = reply.map(Message::from);
                     attach_tool_calls!(connection, reply);
-                    return Ok(Turn {
-                        message: Some(found.into()),
-                        reply: reply.pop(),
-                        replaced: Vec::new(),
-                        is_repeat: true,
-                    });
+                    return Ok(Turn { message: Some(found.into()), reply, replaced: Vec::new(), is_repeat: true });
                 }
             }
 
@@ -188,8 +195,8 @@ impl Store {
             let mut message: Option<Message> = None;
             if let Some(content) = &turn.content {
                 seq += 1;
-                let row = NewMessage::of_person(membership, seq, parent_id, content, turn);
-                diesel::insert_into(messages::table).values(&row).execute(connection).await?;
+                let new = NewMessage::of_person(membership, seq, parent_id, content, turn);
+                let row = insert!(connection, new);
                 parent_id = Some(row.id);
                 message = Some(row.into());
             }
@@ -198,8 +205,7 @@ impl Store {
             if let Some(new) = &turn.reply {
                 seq += 1;
                 let model = new.model.clone().or(model).unwrap_or_else(|| new.default_model.clone());
-                let row = NewMessage::answer(membership, seq, parent_id, model, new, turn.now);
-                diesel::insert_into(messages::table).values(&row).execute(connection).await?;
+                let row = insert!(connection, NewMessage::answer(membership, seq, parent_id, model, new, turn.now));
                 parent_id = Some(row.id);
                 reply = Some(row.into());
             }
@@ -274,32 +280,6 @@ impl NewMessage {
             lease_owner: Some(new.lease_owner),
             lease_until: Some(new.lease_until),
             ..Self::at(membership, seq, parent_id, MessageRole::Assistant, now)
-        }
-    }
-}
-
-impl From<NewMessage> for Message {
-    fn from(row: NewMessage) -> Self {
-        Self {
-            id: row.id,
-            conversation_id: row.conversation_id,
-            seq: row.seq,
-            parent_id: row.parent_id,
-            role: row.role,
-            author_id: row.author_id,
-            content: row.content,
-            status: row.status,
-            model: row.model,
-            finish_reason: None,
-            usage: None,
-            error: None,
-            tool_calls: Vec::new(),
-            is_cached: false,
-            client_message_id: row.client_message_id,
-            sibling_ids: Vec::new(),
-            is_deleted: row.is_deleted,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
         }
     }
 }

@@ -1,10 +1,8 @@
 //! Other people's idea of the providers: a third-party mock of both protocols, and a small real model.
 
 use std::{
-    ops::Not as _,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -13,7 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::harness::{Actor, Happened, Server, soon};
+use crate::harness::{Actor, Happened, PATIENCE, Server, within};
 
 /// A provider of somebody else's, in a process of its own; killed when it is dropped.
 struct Foreign {
@@ -31,15 +29,12 @@ impl Foreign {
         let child = command.spawn();
         let mut child = child.unwrap_or_else(|error| panic!("cannot run {}: {error}; {setup}", program.display()));
         let health = format!("http://127.0.0.1:{port}/health");
-        let answers = async {
-            while reqwest::get(&health).await.is_ok_and(|response| response.status() != 503).not() {
-                if let Some(status) = child.try_wait().unwrap() {
-                    panic!("{} ended before it answered, {status}; {setup}", program.display());
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        soon("the provider answers", answers).await;
+        within(PATIENCE, "the provider answers", async || {
+            let ended = child.try_wait().unwrap();
+            assert_eq!(ended, None, "{} ended before it answered; {setup}", program.display());
+            reqwest::get(&health).await.is_ok_and(|response| response.status() != 503)
+        })
+        .await;
         Self { _child: child, port }
     }
 

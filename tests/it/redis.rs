@@ -46,6 +46,17 @@ async fn to_the_end(viewer: &mut Viewer) {
     }
 }
 
+/// Those who watch an answer, on each node by each transport; the ones on the first node come first.
+async fn viewers(alice: &Actor, nodes: [&Server; 2], conversation: &str, answer: &str) -> Vec<Viewer> {
+    let mut viewers = Vec::new();
+    for (node, transport) in nodes.into_iter().flat_map(|node| Transport::ALL.map(|each| (node, each))) {
+        let mut viewer = Viewer::new(&alice.at(node), conversation, answer);
+        viewer.attach(transport).await;
+        viewers.push(viewer);
+    }
+    viewers
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_seen_on_every_node_as_it_is_written() {
     let redis = RedisServer::start().await;
@@ -54,12 +65,7 @@ async fn an_answer_is_seen_on_every_node_as_it_is_written() {
     let text = words(200);
     let conversation = alice.conversation().await;
     let (_, answer) = alice.send(&conversation, &text).await;
-    let mut viewers = Vec::new();
-    for (node, transport) in [&here, &there].into_iter().flat_map(|node| Transport::ALL.map(|each| (node, each))) {
-        let mut viewer = Viewer::new(&alice.at(node), &conversation, &answer);
-        viewer.attach(transport).await;
-        viewers.push(viewer);
-    }
+    let mut viewers = viewers(&alice, [&here, &there], &conversation, &answer).await;
     join_all(viewers.iter_mut().map(Viewer::until_last)).await;
     for viewer in viewers {
         assert_eq!(viewer.text, text);
@@ -75,13 +81,8 @@ async fn redis_gone_and_back_empty_in_mid_answer_costs_no_viewer_a_byte() {
     let text = words(600);
     let conversation = alice.conversation().await;
     let (_, answer) = alice.send(&conversation, &text).await;
-    let mut viewers = Vec::new();
-    for (node, transport) in [&here, &there].into_iter().flat_map(|node| Transport::ALL.map(|each| (node, each))) {
-        let mut viewer = Viewer::new(&alice.at(node), &conversation, &answer);
-        viewer.attach(transport).await;
-        viewer.until_bytes(STEP).await;
-        viewers.push(viewer);
-    }
+    let mut viewers = viewers(&alice, [&here, &there], &conversation, &answer).await;
+    join_all(viewers.iter_mut().map(|viewer| viewer.until_bytes(STEP))).await;
     for node in [&here, &there] {
         eventually("live is well", async || live_is(&alice.at(node), "ok").await).await;
     }

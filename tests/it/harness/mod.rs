@@ -183,15 +183,17 @@ impl Drop for Node {
 }
 
 /// Waits until the condition holds; fails after 5 s, the longest that a node may lag behind another.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {
     within(Duration::from_secs(5), what, condition).await;
 }
 
-/// Waits until the condition holds, for so long at most.
-pub(crate) async fn within<F: Future<Output = bool>>(limit: Duration, what: &str, mut condition: impl FnMut() -> F) {
+/// Waits until the condition holds, for so long at most: the one place where these tests ask again and again, for what
+/// another process or another node does and nobody tells.
+pub(crate) async fn within(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let mut again = tokio::time::interval(Duration::from_millis(10));
     let wait = async {
         while !condition().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            again.tick().await;
         }
     };
     assert!(tokio::time::timeout(limit, wait).await.is_ok(), "not within {limit:?}: {what}");

@@ -10,7 +10,7 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::soon;
+use super::{PATIENCE, soon, within};
 
 /// A server with one database, killed when it is dropped.
 pub(crate) struct PostgresServer {
@@ -70,12 +70,7 @@ impl PostgresServer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         self.child = Some(command.spawn().unwrap());
         let url = self.url();
-        soon("PostgreSQL answers", async {
-            while AsyncPgConnection::establish(&url).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        within(PATIENCE, "PostgreSQL answers", async || AsyncPgConnection::establish(&url).await.is_ok()).await;
     }
 
     fn data(&self) -> PathBuf {

@@ -1,12 +1,12 @@
 //! The program itself, as an operator runs it.
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{net::SocketAddr, process::Stdio};
 
 use colloquy::cli::serve::Addresses;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::{BRIDGE_KEY, Data, Server, soon};
+use super::{BRIDGE_KEY, Data, PATIENCE, Server, soon, within};
 
 /// A running `colloquy`, killed when it is dropped.
 pub(crate) struct Process {
@@ -110,20 +110,12 @@ async fn spawn(mut command: Command, data: &Data) -> (Child, Addresses) {
     let ready = data.folder().join("ready.json");
     let _ = std::fs::remove_file(&ready);
     let mut child = command.arg("--ready-file").arg(&ready).spawn().unwrap();
-    let said = soon("the ready file", said(&mut child, ready)).await;
+    within(PATIENCE, "the ready file", async || {
+        assert_eq!(child.try_wait().unwrap(), None, "the process ended before it was ready");
+        ready.exists()
+    })
+    .await;
+    let said: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
     let address = |name: &str| said[name].as_str().map(|address| address.parse().unwrap());
     (child, Addresses { grpc: address("grpc"), http: address("http") })
-}
-
-/// What the ready file says, once it is there.
-async fn said(child: &mut Child, ready: PathBuf) -> Value {
-    loop {
-        if let Ok(text) = std::fs::read(&ready) {
-            return serde_json::from_slice(&text).unwrap();
-        }
-        if let Some(status) = child.try_wait().unwrap() {
-            panic!("the process ended before it was ready: {status}");
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

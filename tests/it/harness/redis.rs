@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::soon;
+use super::{PATIENCE, soon, within};
 
 /// A server that keeps nothing; killed when it is dropped.
 pub(crate) struct RedisServer {
@@ -60,7 +60,7 @@ impl RedisServer {
         command.arg(self.folder.path()).args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         self.child = Some(command.spawn().expect("redis-server is installed"));
-        soon("redis answers", self.answers()).await;
+        within(PATIENCE, "Redis answers", async || self.is_there().await).await;
     }
 
     /// Lets it hang: it takes connections and commands, and answers nothing.
@@ -87,12 +87,6 @@ impl RedisServer {
         let id = self.child.as_ref().and_then(Child::id).expect("it runs").to_string();
         let status = Command::new("sh").args(["-c", "kill -$1 $2", "sh", name, &id]).status().await.unwrap();
         assert!(status.success());
-    }
-
-    async fn answers(&self) {
-        while !self.is_there().await {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
     }
 
     async fn is_there(&self) -> bool {

@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
 };
 
 use colloquy::proto::{ResumeChatRequest, ResumeChatResponse};
@@ -17,8 +16,9 @@ use tonic::Streaming;
 
 use super::{BUILT_IN, WIRES, ask, calling, kinds, offered};
 use crate::harness::{
-    Actor, Events, Happened, Server, soon,
+    Actor, Events, Happened, PATIENCE, Server, soon,
     upstream::{Script, Upstream, Wire},
+    within,
 };
 
 /// A tool that works for a minute.
@@ -54,12 +54,7 @@ impl Everything {
         let mut command = Command::new("node");
         command.arg(everything()).arg("streamableHttp").env("PORT", port.to_string()).kill_on_drop(true);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let answers = async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        soon("the server answers", answers).await;
+        within(PATIENCE, "the server answers", async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
         Self { child, url: format!("http://127.0.0.1:{port}/mcp") }
     }
 }
