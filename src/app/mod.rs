@@ -31,7 +31,7 @@ use crate::{
     lifecycle::Lifecycle,
     live::{
         Redis,
-        bus::Bus,
+        bus::{Bounds, Bus},
         link,
         response_cache::ResponseCache,
         signal::Signals,
@@ -106,7 +106,7 @@ impl App {
         let hub = Hub::default();
         let signals = Signals::new(redis.as_ref());
         let deliver = hub.clone();
-        let bus = Bus::new(clock, redis.clone(), Box::new(move |news| deliver.deliver(news)));
+        let bus = Bus::new(clock, redis.clone(), history(settings), Box::new(move |news| deliver.deliver(news)));
 
         let identities = Identities::new(store.clone(), clock, signals.clone());
         let passwords = Passwords::new();
@@ -189,7 +189,7 @@ impl App {
         let routes = Routes::new(AuthServiceServer::new(AuthApi::new(accounts)))
             .add_service(UserServiceServer::new(UserApi::new(users)))
             .add_service(ConversationServiceServer::new(conversations))
-            .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models)))
+            .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models, settings.reply_wait)))
             .add_service(SessionServiceServer::new(SessionApi::new(sessions.clone())))
             .add_service(health_service)
             .add_service(reflection)
@@ -249,6 +249,10 @@ fn throttle_limits(settings: &Settings) -> ThrottleLimits {
 fn rules(settings: &Settings) -> Rules {
     let quota = settings.daily_token_quota.map(|tokens| DailyQuota(tokens.into()));
     Rules { max_bytes: settings.max_message_bytes, policy: settings.content_policy, quota }
+}
+
+fn history(settings: &Settings) -> Bounds {
+    Bounds { events: settings.history_events, bytes: settings.history_bytes, age: settings.history_ttl }
 }
 
 fn response_cache(settings: &Settings) -> Option<ResponseCache> {

@@ -36,5 +36,7 @@ fn config(provider: &Provider, settings: &Settings) -> llm::ProviderConfig {
     };
     config.tools = provider.tools;
     config.retries = settings.provider_retries;
+    config.breaker_failures = settings.provider_breaker_failures;
+    config.breaker_open = settings.provider_breaker_open;
     config
 }

@@ -55,13 +55,19 @@ pub(super) fn settings(
         AllowedOrigins::Only(origins.collect::<Result<_, _>>().context("setting allowed_origins: must be origins")?)
     };
     Ok(colloquy_bridge::Settings {
+        node: settings.node.clone(),
         max_frame_bytes: settings.max_frame_bytes,
+        max_body_bytes: settings.max_body_bytes,
         request_deadline: settings.request_timeout,
+        handshake_timeout: settings.handshake_timeout,
         ping_interval: settings.heartbeat_interval,
         silence_limit: settings.connection_timeout,
+        sse_keep_alive: settings.sse_keep_alive,
         shutdown_grace: settings.shutdown_grace,
+        trust_forwarded_for: settings.trust_forwarded_for,
         bridge_key: Some(HeaderValue::from_str(key).context("setting bridge_key: must be visible ASCII")?),
         allowed_origins,
+        pages_need_login: settings.pages_need_login,
         metrics: metrics.map(|handle| Arc::new(move || handle.render()) as RenderMetrics),
         ..colloquy_bridge::Settings::default()
     })

@@ -1,6 +1,7 @@
 //! The commands: what each does is in its own file; here is how they are called and how they end.
 
 pub mod bridge;
+pub mod config;
 pub mod core;
 pub mod db;
 pub mod serve;
@@ -10,7 +11,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
-    config::{SettingError, Settings},
+    config::{SettingError, Settings, unknown_variables},
     lifecycle::Lifecycle,
     llm, telemetry,
 };
@@ -46,6 +47,11 @@ enum Command {
     Db {
         #[command(subcommand)]
         action: db::Action,
+    },
+    /// Tells about the settings.
+    Config {
+        #[command(subcommand)]
+        action: config::Action,
     },
 }
 
@@ -96,6 +102,9 @@ async fn obey(cli: Cli) -> anyhow::Result<()> {
     let settings = Settings::load(cli.common.config.clone(), &cli.common.flags());
     telemetry::start_logs(settings.as_ref().ok());
     let settings = settings?;
+    for (variable, meant) in unknown_variables() {
+        tracing::warn!(variable, meant, "unknown variable, ignored");
+    }
     let lifecycle = Lifecycle::default();
     let ready_file = cli.common.ready_file.as_deref();
     match cli.command.unwrap_or(Command::Serve) {
@@ -103,6 +112,7 @@ async fn obey(cli: Cli) -> anyhow::Result<()> {
         Command::Core => core::run(&settings, ready_file, lifecycle).await,
         Command::Bridge { core } => bridge::run(&settings, &core, ready_file, lifecycle).await,
         Command::Db { action } => db::run(&settings, action).await,
+        Command::Config { action } => config::run(&settings, action, cli.common.config.clone(), &cli.common.flags()),
     }
 }
 

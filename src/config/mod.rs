@@ -3,21 +3,26 @@
 
 mod mcp;
 mod provider;
+mod source;
 mod value;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use self::value::Value;
 pub use self::{
     mcp::McpServer,
     provider::{Provider, ProviderKind},
-    value::{BuiltInTool, ContentPolicy, LogFormat, RedisUrl, Registration, Secret},
+    source::{Source, unknown_variables},
+    value::{BuiltInTool, ContentPolicy, LogFormat, RedisUrl, Registration, Secret, without_credentials},
+};
+use self::{
+    source::Sources,
+    value::{Value, bounded},
 };
 use crate::model::key::SigningAlgorithm;
 
 /// A setting that is wrong: its name, its value and what would be right.
 #[derive(Debug, thiserror::Error)]
-#[error("setting {name} = {value:?}: {wanted}")]
+#[error("setting {name}{}: {wanted}", with(value))]
 pub struct SettingError {
     name: String,
     value: String,
@@ -31,8 +36,15 @@ impl SettingError {
     }
 }
 
+fn with(value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!(" = {value:?}") }
+}
+
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:literal $(or $alias:literal)?;)*) => {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident: $type:ty = $default:literal $(or $alias:literal)? $(from $least:literal to $most:literal)?;
+    )*) => {
         /// The settings in force.
         #[derive(Clone, Debug)]
         pub struct Settings {
@@ -51,8 +63,12 @@ macro_rules! settings {
             pub default: &'static str,
             /// Another environment variable that sets it.
             pub alias: Option<&'static str>,
+            /// The least and the most that it may be.
+            pub bounds: Option<(&'static str, &'static str)>,
             /// What it is for.
             pub about: &'static str,
+            /// Its text as people may see it.
+            shown: fn(&str) -> String,
         }
 
         /// Every setting.
@@ -61,36 +77,40 @@ macro_rules! settings {
                 name: stringify!($name),
                 default: $default,
                 alias: settings!(@alias $($alias)?),
+                bounds: settings!(@bounds $($least $most)?),
                 about: concat!($($doc),*),
+                shown: <$type as Value>::shown,
             },)*
         ];
 
         impl Settings {
-            fn read(
-                texts: &BTreeMap<&'static str, String>,
-                providers: Vec<Provider>,
-                mcp_servers: Vec<McpServer>,
-            ) -> Result<Self, SettingError> {
+            fn read(sources: Sources) -> Result<Self, SettingError> {
                 Ok(Self {
                     $($name: {
-                        let text = texts.get(stringify!($name)).map_or($default, String::as_str);
-                        <$type as Value>::read(text).map_err(|wanted| SettingError {
+                        let text = sources.text(stringify!($name)).unwrap_or($default);
+                        let value = <$type as Value>::read(text);
+                        $(let value = value.and_then(|value| bounded(value, $least, $most));)?
+                        value.map_err(|wanted| SettingError {
                             name: stringify!($name).to_owned(),
                             value: <$type as Value>::shown(text),
                             wanted,
                         })?
                     },)*
-                    providers,
-                    mcp_servers,
+                    providers: sources.providers,
+                    mcp_servers: sources.mcp_servers,
                 })
             }
         }
     };
     (@alias) => { None };
     (@alias $alias:literal) => { Some($alias) };
+    (@bounds) => { None };
+    (@bounds $least:literal $most:literal) => { Some(($least, $most)) };
 }
 
 settings! {
+    /// The name of this node, for people; empty for the name of the host.
+    node: String = "";
     /// Where gRPC is served; port 0 picks a free one.
     grpc_addr: SocketAddr = "127.0.0.1:50051";
     /// Where HTTP and WebSockets are served; port 0 picks a free one.
@@ -100,7 +120,7 @@ settings! {
     /// The database: `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`; empty for `colloquy.db` in the data folder.
     database_url: Option<Secret> = "" or "DATABASE_URL";
     /// Connections to PostgreSQL at most.
-    database_connections: u32 = "16";
+    database_connections: u32 = "16" from "1" to "10000";
     /// The Redis server that nodes share, `redis://…` or `rediss://…`; empty: what may be lost is in this process alone.
     redis_url: Option<RedisUrl> = "" or "REDIS_URL";
     /// How every key on the Redis server begins, so that it may be shared with others.
@@ -137,8 +157,10 @@ settings! {
     sign_in_window: Duration = "900";
     /// Bytes of a message at most.
     max_message_bytes: usize = "32768";
+    /// Bytes of a request's body at most.
+    max_body_bytes: usize = "1048576" from "1" to "67108864";
     /// Bytes of a WebSocket frame from a client at most.
-    max_frame_bytes: usize = "65536";
+    max_frame_bytes: usize = "65536" from "1" to "1048576";
     /// Tokens of contexts and messages that are put before a model at most.
     context_token_budget: usize = "8192";
     /// Tokens that a model may write in one answer.
@@ -160,19 +182,35 @@ settings! {
     /// Bytes of cached answers at most.
     response_cache_bytes: u64 = "67108864";
     /// How long a run may be without a sign of its node before another node ends it, in seconds.
-    run_lease: Duration = "10";
+    run_lease: Duration = "10" from "0.1" to "3600";
     /// How long a call may take, in seconds.
-    request_timeout: Duration = "130";
+    request_timeout: Duration = "130" from "0.001" to "86400";
+    /// How long a send that waits for its answer does so, in seconds; `request_timeout` bounds it too.
+    reply_wait: Duration = "120";
+    /// How long a request's head, the opening of a socket and its sign-in may take, in seconds.
+    handshake_timeout: Duration = "10" from "0.001" to "3600";
+    /// How long an event stream may be silent before it gets a comment, in seconds.
+    sse_keep_alive: Duration = "15" from "0.001" to "3600";
     /// How long sockets may be silent before the server asks for a sign of life, in seconds.
-    heartbeat_interval: Duration = "30";
+    heartbeat_interval: Duration = "30" from "0.001" to "86400";
     /// How long a socket may be silent before it is closed, in seconds.
-    connection_timeout: Duration = "60";
+    connection_timeout: Duration = "60" from "0.001" to "86400";
+    /// Events that a topic's history holds at most, for viewers who come back.
+    history_events: usize = "1000" from "1" to "1000000";
+    /// Bytes of a topic's history at most.
+    history_bytes: usize = "1048576";
+    /// How long an event stays in its topic's history, in seconds.
+    history_ttl: Duration = "3600" from "0.001" to "2592000";
     /// How long runs may go on once shutdown has begun, in seconds.
     shutdown_grace: Duration = "30";
     /// The key by which a bridge in another process shows that client addresses it reports are to be believed.
     bridge_key: Option<Secret> = "";
     /// Web origins whose pages may call; `*` for all: a call is authorised by its bearer token alone.
     allowed_origins: Vec<String> = "*";
+    /// Whether the client's address is the last one of `X-Forwarded-For`: only behind a proxy that writes it.
+    trust_forwarded_for: bool = "false";
+    /// Whether `/metrics` and `/api/health/detailed` are for those only who are signed in.
+    pages_need_login: bool = "true";
     /// How long the `echo` model waits between words, in seconds.
     echo_interval: Duration = "0.02";
     /// How long the connection to a provider may take, in seconds.
@@ -185,6 +223,10 @@ settings! {
     provider_total_timeout: Duration = "600";
     /// Further tries of a provider that failed before its first word.
     provider_retries: u32 = "2";
+    /// Failures in a row after which a provider is left alone.
+    provider_breaker_failures: u32 = "5" from "1" to "1000000";
+    /// For how long a provider is then left alone, in seconds.
+    provider_breaker_open: Duration = "30";
     /// The key of Anthropic's API.
     anthropic_api_key: Option<Secret> = "" or "ANTHROPIC_API_KEY";
     /// Another address of Anthropic's API.
@@ -219,35 +261,10 @@ impl Settings {
     /// # Errors
     /// The first setting that is wrong or unknown.
     pub fn load(file: Option<PathBuf>, flags: &[(String, String)]) -> Result<Self, SettingError> {
-        Self::from_sources(file, |name| std::env::var(name).ok(), flags)
-    }
-
-    fn from_sources(
-        file: Option<PathBuf>,
-        environment: impl Fn(&str) -> Option<String>,
-        flags: &[(String, String)],
-    ) -> Result<Self, SettingError> {
-        let mut texts = BTreeMap::new();
-        let mut providers = Vec::new();
-        let mut mcp_servers = Vec::new();
-        if let Some(path) = file.or_else(|| environment("COLLOQUY_CONFIG").map(PathBuf::from)) {
-            read_file(&path, &mut texts, &mut providers, &mut mcp_servers)?;
+        let mut settings = Self::read(Sources::read(file, source::variable, flags)?)?;
+        if settings.node.is_empty() {
+            settings.node = gethostname::gethostname().to_string_lossy().into_owned();
         }
-        for setting in SETTINGS {
-            let own = environment(&format!("COLLOQUY_{}", setting.name.to_uppercase()));
-            if let Some(text) = own.or_else(|| setting.alias.and_then(&environment)) {
-                texts.insert(setting.name, text);
-            }
-        }
-        for (name, text) in flags {
-            texts.insert(known(name)?.name, text.clone());
-        }
-        for provider in &mut providers {
-            provider.api_key = environment(&provider.api_key_env).map(Secret);
-        }
-        mcp_servers.iter_mut().for_each(|server: &mut McpServer| server.equip(&environment));
-        mcp::check(&mcp_servers)?;
-        let mut settings = Self::read(&texts, providers, mcp_servers)?;
         settings.add_vendors();
         Ok(settings)
     }
@@ -286,41 +303,27 @@ impl Settings {
     }
 }
 
-fn known(name: &str) -> Result<&'static Setting, SettingError> {
-    SETTINGS.iter().find(|setting| setting.name == name).ok_or_else(|| SettingError {
-        name: name.to_owned(),
-        value: String::new(),
-        wanted: "there is no such setting".to_owned(),
-    })
+/// A setting in force, for people.
+#[derive(Debug)]
+pub struct InForce {
+    /// Its name.
+    pub name: &'static str,
+    /// Its text; of one that holds a secret only what may be seen.
+    pub text: String,
+    /// What sets it.
+    pub source: Source,
 }
 
-fn read_file(
-    path: &PathBuf,
-    texts: &mut BTreeMap<&'static str, String>,
-    providers: &mut Vec<Provider>,
-    mcp_servers: &mut Vec<McpServer>,
-) -> Result<(), SettingError> {
-    let wrong = |wanted: String| SettingError { name: "config".into(), value: path.display().to_string(), wanted };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let table: toml::Table = text.parse().map_err(|error| wrong(format!("is not TOML: {error}")))?;
-    for (name, value) in table {
-        if name == "providers" {
-            *providers = value.try_into().map_err(|error| wrong(format!("providers: {error}")))?;
-            continue;
-        }
-        if name == "mcp_servers" {
-            *mcp_servers = value.try_into().map_err(|error| wrong(format!("mcp_servers: {error}")))?;
-            continue;
-        }
-        let text = match value {
-            toml::Value::String(text) => text,
-            toml::Value::Array(entries) => {
-                let entries: Vec<_> = entries.iter().map(|entry| entry.as_str().unwrap_or_default()).collect();
-                entries.join(",")
-            }
-            other => other.to_string(),
-        };
-        texts.insert(known(&name)?.name, text);
-    }
-    Ok(())
+/// Every setting, with what is in force and where that comes from.
+///
+/// # Errors
+/// When a source cannot be read or names what is no setting.
+pub fn in_force(file: Option<PathBuf>, flags: &[(String, String)]) -> Result<Vec<InForce>, SettingError> {
+    let sources = Sources::read(file, source::variable, flags)?;
+    let shown = SETTINGS.iter().map(|setting| InForce {
+        name: setting.name,
+        text: (setting.shown)(sources.text(setting.name).unwrap_or(setting.default)),
+        source: sources.of(setting.name),
+    });
+    Ok(shown.collect())
 }

@@ -42,10 +42,25 @@ impl fmt::Debug for RedisUrl {
 pub(super) trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
 
-    /// The text as an error may show it.
+    /// The text as an error or `config show` may show it.
     fn shown(text: &str) -> String {
         text.to_owned()
     }
+}
+
+/// An address without the name and the password that it may hold.
+pub fn without_credentials(address: &str) -> String {
+    let scheme = address.find("://").map_or(0, |at| at + 3);
+    match address.rfind('@') {
+        Some(at) if at >= scheme => format!("{}[redacted]{}", &address[..scheme], &address[at..]),
+        _ => address.to_owned(),
+    }
+}
+
+/// A value that lies between two others, both included.
+pub(super) fn bounded<T: Value + PartialOrd>(value: T, least: &str, most: &str) -> Result<T, String> {
+    let is_within = T::read(least)? <= value && value <= T::read(most)?;
+    if is_within { Ok(value) } else { Err(format!("must be from {least} to {most}")) }
 }
 
 macro_rules! values {
@@ -81,6 +96,10 @@ impl Value for Secret {
     fn read(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
     }
+
+    fn shown(text: &str) -> String {
+        if text.is_empty() { String::new() } else { "[redacted]".to_owned() }
+    }
 }
 
 impl Value for RedisUrl {
@@ -93,11 +112,7 @@ impl Value for RedisUrl {
     }
 
     fn shown(text: &str) -> String {
-        let scheme = text.find("://").map_or(0, |at| at + 3);
-        match text.rfind('@') {
-            Some(at) if at >= scheme => format!("{}[redacted]{}", &text[..scheme], &text[at..]),
-            _ => text.to_owned(),
-        }
+        without_credentials(text)
     }
 }
 

@@ -23,22 +23,20 @@ use crate::{
     },
 };
 
-/// How long SendMessage waits for the answer at most, when it is asked to.
-const WAIT: Duration = Duration::from_secs(120);
-
 /// Serves chat.
 #[derive(Clone)]
 pub struct ChatApi {
     sessions: Sessions,
     models: Models,
+    wait: Duration,
 }
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl ChatApi {
-    /// Serves chat with these models.
-    pub fn new(sessions: Sessions, models: Models) -> Self {
-        Self { sessions, models }
+    /// Serves chat with these models; whoever waits for an answer does so for `wait` at most.
+    pub fn new(sessions: Sessions, models: Models, wait: Duration) -> Self {
+        Self { sessions, models, wait }
     }
 
     /// The events of one answer, from a place on.
@@ -80,7 +78,7 @@ impl ChatService for ChatApi {
         let messages = &self.sessions.messages;
         let mut sent = messages.send(&caller, conversation_id, sending).await?;
         if let (true, Some(reply)) = (request.wait, &sent.reply) {
-            sent.reply = Some(messages.ended(&caller, reply.id, WAIT).await?);
+            sent.reply = Some(messages.ended(&caller, reply.id, self.wait).await?);
         }
         let (message, reply) = (Some(sent.message.into()), sent.reply.map(Into::into));
         Ok(Response::new(proto::SendMessageResponse { message, reply }))

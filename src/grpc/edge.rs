@@ -1,5 +1,5 @@
-//! What is true of every RPC: its span, who calls and from where, its deadline, and that a caller who leaves does not
-//! leave an act half done.
+//! What is true of every RPC: its id and its span, who calls and from where, its deadline, and that a caller who leaves
+//! does not leave an act half done.
 
 use std::{
     collections::HashSet,
@@ -9,15 +9,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use http::{HeaderMap, Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Frame, SizeHint};
 use prost_reflect::{DescriptorPool, Value};
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, field};
+use uuid::Uuid;
 
 use crate::{
     error::Error,
@@ -31,7 +34,9 @@ use crate::{
 const CONNECT: &str = "/colloquy.v1.SessionService/Connect";
 /// Where the bridge shows its key.
 const BRIDGE_KEY: &str = "colloquy-bridge-key";
-/// Characters of a request id that are kept.
+/// Names a request in the answer, in the logs here and in those of the bridge.
+const REQUEST_ID: &str = "x-request-id";
+/// Characters of a request id that is taken from a caller, at most.
 const REQUEST_ID_LENGTH: usize = 128;
 
 /// Wraps the services of the contract.
@@ -94,12 +99,22 @@ where
         let inner = std::mem::replace(&mut self.inner, ready);
         let shared = self.shared.clone();
         let path = request.uri().path().trim_start_matches('/').to_owned();
-        let request_id = header(request.headers(), "x-request-id").chars().take(REQUEST_ID_LENGTH).collect::<String>();
-        let span =
-            tracing::info_span!("rpc", rpc.path = path, request.id = request_id, user.id = tracing::field::Empty);
-        Box::pin(
-            async move { Ok(shared.serve(inner, request).await.unwrap_or_else(Status::into_http)) }.instrument(span),
-        )
+        let request_id = request_id(request.headers());
+        let span = tracing::info_span!(
+            "rpc",
+            rpc.path = path,
+            request_id = request_id.to_str().unwrap_or_default(),
+            user_id = field::Empty,
+            connection_id = field::Empty,
+        );
+        let answer = async move {
+            let started = Instant::now();
+            let response = shared.serve(inner, request).await.unwrap_or_else(Status::into_http);
+            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            tracing::debug!(rpc.code = ?code, elapsed_ms = started.elapsed().as_secs_f64() * 1000.0, "answered");
+            Ok(named(response, request_id))
+        };
+        Box::pin(answer.instrument(span))
     }
 }
 
@@ -114,7 +129,7 @@ impl Shared {
         if !self.public.contains(request.uri().path()) {
             let is_connect = request.uri().path() == CONNECT;
             let caller = self.caller(request.headers(), is_connect).await?;
-            tracing::Span::current().record("user.id", tracing::field::display(caller.user_id));
+            Span::current().record("user_id", field::display(caller.user_id));
             request.extensions_mut().insert(caller);
         }
         request.extensions_mut().insert(origin);
@@ -162,6 +177,46 @@ impl<T> Called for tonic::Request<T> {
 
     fn origin(&self) -> Origin {
         self.extensions().get().cloned().unwrap_or_default()
+    }
+}
+
+/// The id that the caller gives, when it is short and visible, or a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let is_sane = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_LENGTH).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    let made = || HeaderValue::try_from(Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+    headers.get(REQUEST_ID).filter(is_sane).cloned().unwrap_or_else(made)
+}
+
+/// Gives a response its id, and lets what it streams be made within the call's span.
+fn named(response: Response<Body>, request_id: HeaderValue) -> Response<Body> {
+    let mut response = response.map(|body| Body::new(Spanned { body, span: Span::current() }));
+    response.headers_mut().insert(REQUEST_ID, request_id);
+    response
+}
+
+/// A response's body, within a span.
+struct Spanned {
+    body: Body,
+    span: Span,
+}
+
+impl http_body::Body for Spanned {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Self { body, span } = &mut *self;
+        span.in_scope(|| Pin::new(body).poll_frame(context))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

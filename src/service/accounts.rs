@@ -105,7 +105,7 @@ impl Accounts {
             updated_at: now,
         };
         self.0.store.insert_user(&user, &password_hash).await?;
-        tracing::info!(user.id = %user.id, user.role = role.as_str(), "account created");
+        tracing::info!(user_id = %user.id, user.role = role.as_str(), "account created");
         Ok(user)
     }
 
@@ -148,7 +148,7 @@ impl Accounts {
         };
         let refresh_token = credential::generate(credential::REFRESH_TOKEN);
         self.0.store.open_session(&session, &Digest::of(&refresh_token)).await?;
-        tracing::info!(user.id = %user.id, session.id = %session.id, "signed in");
+        tracing::info!(user_id = %user.id, session.id = %session.id, "signed in");
         Ok((self.token_pair(user.id, session.id, refresh_token).await?, user))
     }
 

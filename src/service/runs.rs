@@ -9,6 +9,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     insist::insist,
@@ -116,13 +117,16 @@ impl Runs {
         self.active().insert(id, handle.clone());
         metrics::gauge!("colloquy_runs_active").increment(1);
         let runs = self.clone();
-        self.0.lifecycle.spawn(async move {
+        // Within that of the request: what is logged of a run names who asked for it, however long it lasts.
+        let span = tracing::info_span!("run", conversation.id = %reply.conversation_id, message.id = %id);
+        let making = async move {
             runs.make(Run { membership, reply, is_another }, handle.stop).await;
             runs.active().remove(&id);
             handle.ended.cancel();
             runs.0.ended.notify_waiters();
             metrics::gauge!("colloquy_runs_active").decrement(1);
-        });
+        };
+        self.0.lifecycle.spawn(making.instrument(span));
     }
 
     /// Stops a run, wherever it is made, and returns its message once it is settled.

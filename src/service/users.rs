@@ -94,7 +94,7 @@ impl Users {
     pub(crate) async fn delete(&self, caller: &Caller) -> Result<()> {
         let ended = self.store.delete_user(caller.user_id).await?;
         self.identities.end(&ended).await;
-        tracing::info!(user.id = %caller.user_id, "account deleted");
+        tracing::info!(user_id = %caller.user_id, "account deleted");
         Ok(())
     }
 }

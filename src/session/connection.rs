@@ -59,6 +59,8 @@ pub fn connect(
     stream! {
         let mut frames = std::pin::pin!(frames);
         let mut connection = Connection::new(sessions, caller);
+        tracing::Span::current().record("connection_id", tracing::field::display(connection.seat.id()));
+        tracing::debug!("connected");
         yield Ok(Outgoing::Answer(None, connection.established(named)));
         if let Some(conversation) = named {
             // Boxed, here and below: what it takes to serve a frame is not held while waiting for one.

@@ -2,6 +2,7 @@
 
 use async_stream::try_stream;
 use futures_util::Stream;
+use tracing::Instrument as _;
 
 use super::{
     mailbox::Letter,
@@ -137,7 +138,7 @@ pub(super) async fn so_far(
     id: MessageId,
 ) -> Result<(String, Message)> {
     let runs = runs.clone();
-    let read = lifecycle.spawn(async move { runs.so_far(&membership, id).await });
+    let read = lifecycle.spawn(async move { runs.so_far(&membership, id).await }.in_current_span());
     let (text, message) = read.await.map_err(Error::internal)??;
     if message.role != MessageRole::Assistant {
         return Err(Error::FailedPrecondition("only answers can be followed"));

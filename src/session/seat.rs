@@ -109,7 +109,7 @@ mod tests {
     use std::sync::{Mutex, PoisonError};
 
     use super::*;
-    use crate::live::bus::News;
+    use crate::live::bus::{Bounds, News};
     use crate::model::{
         clock::Clock,
         event::{Draft, Event, Happening},
@@ -137,7 +137,8 @@ mod tests {
                 News::Event(event) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone()),
                 News::Missed(topic) => panic!("nothing is missed in memory: {topic}"),
             };
-            let bus = Bus::new(clock, None, Box::new(send));
+            let history = Bounds { events: 1000, bytes: 1 << 20, age: std::time::Duration::from_secs(3600) };
+            let bus = Bus::new(clock, None, history, Box::new(send));
             let caller = Caller {
                 user_id: UserId::generate(),
                 username: "alice".to_owned(),

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use tracing::Instrument as _;
+
 use super::{hub::Hub, seat::Seat};
 use crate::{
     error::{Error, Result},
@@ -45,6 +47,6 @@ impl Sessions {
         &self,
         act: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.lifecycle.spawn(act).await.map_err(Error::internal)?
+        self.lifecycle.spawn(act.in_current_span()).await.map_err(Error::internal)?
     }
 }

@@ -7,7 +7,10 @@ use std::{pin::pin, time::Duration};
 
 use colloquy::{
     lifecycle::Lifecycle,
-    live::{bus::Bus, signal::Signals},
+    live::{
+        bus::{Bounds, Bus},
+        signal::Signals,
+    },
     llm::{self, Models},
     model::{
         caller::Caller,
@@ -62,7 +65,8 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
 
     let (clock, lifecycle, hub) = (Clock::default(), Lifecycle::default(), Hub::default());
     let deliver = hub.clone();
-    let bus = Bus::new(clock, None, Box::new(move |news| deliver.deliver(news)));
+    let history = Bounds { events: 1000, bytes: 1 << 20, age: Duration::from_secs(3600) };
+    let bus = Bus::new(clock, None, history, Box::new(move |news| deliver.deliver(news)));
     let store = server.data().store().await;
     let models = llm::Settings { providers: Vec::new(), default_model: None, echo_interval: Duration::ZERO };
     let limits = Limits { context_tokens: 0, output_tokens: 0, tool_rounds: 0, lease: Duration::from_secs(10) };

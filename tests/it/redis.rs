@@ -207,21 +207,22 @@ async fn sign_in_is_held_back_over_all_nodes() {
 async fn a_wrong_redis_stops_the_start_with_one_clear_line() {
     let data = Data::fresh().await;
     let guarded = RedisServer::guarded("right").await;
+    let right = guarded.url().replace("redis://", "redis://:right@");
     let wrong_password = guarded.url().replace("redis://", "redis://:wrong@");
     for (url, code, said) in [
         ("http://:secret@127.0.0.1:6379", 78, "redis_url"),
         ("redis://", 78, "redis://[user:password@]host"),
         ("redis://:secret@127.0.0.1/first", 78, "database number"),
         ("redis://127.0.0.1:1", 69, "redis_url"),
-        (&wrong_password, 69, "redis_url"),
-        (&guarded.url(), 69, "redis_url"),
+        (&wrong_password, 78, "redis_url: the server refuses"),
+        (&guarded.url(), 78, "redis_url: the server refuses"),
+        (&format!("{right}/9999"), 78, "redis_url: the server has no database"),
     ] {
         let exit = Process::refused("serve", &data, &[("redis_url", url)], &[]).await;
         assert_eq!(exit.code, Some(code), "{url}: {exit:?}");
         assert!(exit.stderr.contains(said) && exit.stderr.lines().count() == 1, "{url}: {exit:?}");
         assert!(!exit.stderr.contains("secret") && !exit.stderr.contains(":wrong@"), "{url}: {exit:?}");
     }
-    let right = guarded.url().replace("redis://", "redis://:right@");
     let process = Process::start(&data, &[("redis_url", &right)]).await;
     process.terminate().await;
     assert_eq!(process.ended().await, Some(0));

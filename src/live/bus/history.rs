@@ -6,40 +6,55 @@ use uuid::Uuid;
 
 use crate::model::{clock::Timestamp, event::Event};
 
-/// Events that a topic's history holds at most.
-pub(super) const MAX_EVENTS: usize = 1000;
-/// Bytes that a topic's history holds at most.
-pub(super) const MAX_BYTES: usize = 1 << 20;
-/// How long a topic's history is kept.
-pub(super) const MAX_AGE: Duration = Duration::from_secs(3600);
+/// What a topic's history holds at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Events.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// How long each is kept.
+    pub age: Duration,
+}
 
 /// Events whose offsets follow each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
+    bounds: Bounds,
     events: VecDeque<Arc<Event>>,
     weight: usize,
 }
 
 impl History {
+    /// Nothing yet.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, events: VecDeque::new(), weight: 0 }
+    }
+
+    /// What it holds at most.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// Keeps the event after the last one.
     pub(super) fn keep(&mut self, event: Arc<Event>) {
         self.weight += event.weight();
         self.events.push_back(event);
-        while self.events.len() > MAX_EVENTS || self.weight > MAX_BYTES {
+        while self.events.len() > self.bounds.events || self.weight > self.bounds.bytes {
             self.forget_oldest();
         }
     }
 
     /// Drops what is too old.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        while self.events.front().is_some_and(|event| now.since(event.at) > MAX_AGE) {
+        while self.events.front().is_some_and(|event| now.since(event.at) > self.bounds.age) {
             self.forget_oldest();
         }
     }
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.bounds);
     }
 
     /// What came after an offset in a log that stands at `last`; `None` when the history does not reach back so far.

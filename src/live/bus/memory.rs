@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Deliver, News, Opened, Since,
-    history::{History, MAX_AGE},
+    history::{Bounds, History},
     lock,
 };
 use crate::model::{
@@ -22,6 +22,7 @@ pub(super) struct Memory(Arc<Inner>);
 
 struct Inner {
     clock: Clock,
+    bounds: Bounds,
     deliver: Deliver,
     logs: Mutex<HashMap<Topic, Arc<Mutex<Log>>>>,
 }
@@ -35,8 +36,8 @@ struct Log {
 }
 
 impl Memory {
-    pub(super) fn new(clock: Clock, deliver: Deliver) -> Self {
-        Self(Arc::new(Inner { clock, deliver, logs: Mutex::default() }))
+    pub(super) fn new(clock: Clock, bounds: Bounds, deliver: Deliver) -> Self {
+        Self(Arc::new(Inner { clock, bounds, deliver, logs: Mutex::default() }))
     }
 
     pub(super) fn publish(&self, topic: Topic, draft: Draft) -> Position {
@@ -78,7 +79,7 @@ impl Memory {
             let Some(log) = Arc::get_mut(log) else { return true };
             let log = log.get_mut().unwrap_or_else(PoisonError::into_inner);
             log.history.expire(now);
-            log.viewers > 0 || now.since(log.used_at) < MAX_AGE
+            log.viewers > 0 || now.since(log.used_at) < self.0.bounds.age
         });
         logs.len()
     }
@@ -90,7 +91,7 @@ impl Memory {
         }
         let log = Arc::new(Mutex::new(Log {
             position: Position { epoch: Epoch(rand::random()), offset: 0 },
-            history: History::default(),
+            history: History::new(self.0.bounds),
             used_at: self.0.clock.now(),
             viewers: 0,
         }));

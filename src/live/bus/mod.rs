@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use self::history::Bounds;
 pub(super) use self::shared::{Shared, Wish};
 use self::{history::History, memory::Memory};
 use super::redis::Redis;
@@ -81,11 +82,11 @@ impl Gap {
 }
 
 impl Bus {
-    /// A bus of all nodes that share the server, or of this process alone.
-    pub fn new(clock: Clock, redis: Option<Redis>, deliver: Deliver) -> Self {
+    /// A bus of all nodes that share the server, or of this process alone; each topic's history keeps to the bounds.
+    pub fn new(clock: Clock, redis: Option<Redis>, bounds: Bounds, deliver: Deliver) -> Self {
         Self(match redis {
-            None => Kind::Memory(Memory::new(clock, deliver)),
-            Some(redis) => Kind::Shared(Shared::new(clock, redis, deliver)),
+            None => Kind::Memory(Memory::new(clock, bounds, deliver)),
+            Some(redis) => Kind::Shared(Shared::new(clock, redis, bounds, deliver)),
         })
     }
 

@@ -4,14 +4,14 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-use super::history::{MAX_AGE, MAX_BYTES, MAX_EVENTS};
+use super::history::Bounds;
 use crate::{
     live::redis::{Away, Redis},
     model::topic::{Epoch, Position, Topic},
 };
 
-/// How long the place of a topic is kept after its last event. Longer than its history: viewers of a quiet conversation
-/// do not have to recover when it wakes up.
+/// How long the place of a topic is kept after its last event, and at least as long as its history: viewers of a quiet
+/// conversation do not have to recover when it wakes up.
 const PLACE_TTL_MS: u64 = 24 * 3600 * 1000;
 
 /// Keys: place, history. Arguments: the epoch of a topic that has none, the body, the channel, and the bounds of the
@@ -100,12 +100,13 @@ impl Kept {
     }
 }
 
-/// Appends an event to a topic's log and tells all nodes; returns its place.
-pub(super) async fn publish(redis: &Redis, topic: &Topic, body: &str) -> Result<Position, Away> {
+/// Appends an event to a topic's log, which keeps to the bounds, and tells all nodes; returns its place.
+pub(super) async fn publish(redis: &Redis, bounds: Bounds, topic: &Topic, body: &str) -> Result<Position, Away> {
     let keys = redis.keys();
     let mut call = PUBLISH.key(keys.place(topic));
     call.key(keys.history(topic)).arg(new_epoch()).arg(body).arg(keys.channel(topic));
-    call.arg(MAX_EVENTS).arg(MAX_BYTES).arg(MAX_AGE.as_millis() as u64).arg(PLACE_TTL_MS);
+    let age_ms = bounds.age.as_millis() as u64;
+    call.arg(bounds.events).arg(bounds.bytes).arg(age_ms).arg(PLACE_TTL_MS.max(age_ms));
     let (epoch, offset): (String, u64) = redis.script("publish", &call).await?;
     position(&epoch, offset)
 }

@@ -14,7 +14,9 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Deliver, Gap, Opened, Since, lock,
+    Deliver, Gap, Opened, Since,
+    history::Bounds,
+    lock,
     relay::{Arrival, Content, Need, Relay},
     scripts, wire,
 };
@@ -39,6 +41,7 @@ pub(in crate::live) struct Shared(Arc<Inner>);
 struct Inner {
     clock: Clock,
     redis: Redis,
+    bounds: Bounds,
     deliver: Deliver,
     /// Topics that have viewers here, or had events that the server does not know of.
     relays: Mutex<HashMap<Topic, Arc<Entry>>>,
@@ -62,9 +65,9 @@ pub(in crate::live) struct Wish {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, redis: Redis, deliver: Deliver) -> Self {
+    pub(super) fn new(clock: Clock, redis: Redis, bounds: Bounds, deliver: Deliver) -> Self {
         let (relays, wanted, wakes) = Default::default();
-        Self(Arc::new(Inner { clock, redis, deliver, relays, wanted, wakes }))
+        Self(Arc::new(Inner { clock, redis, bounds, deliver, relays, wanted, wakes }))
     }
 
     pub(super) async fn publish(&self, topic: Topic, draft: Draft) -> Position {
@@ -225,7 +228,7 @@ impl Shared {
 
     async fn publish_shared(&self, topic: &Topic, id: Uuid, at: Timestamp, draft: &Draft) -> Result<Position, Away> {
         match wire::body(id, at, draft) {
-            Ok(body) => scripts::publish(&self.0.redis, topic, &body).await,
+            Ok(body) => scripts::publish(&self.0.redis, self.0.bounds, topic, &body).await,
             Err(error) => {
                 tracing::error!(topic.name = %topic, %error, "an event cannot be written");
                 Err(Away)
@@ -282,7 +285,7 @@ impl Shared {
         if let Some(entry) = relays.get(topic) {
             return entry.clone();
         }
-        let relay = Mutex::new(Relay::new(topic.clone()));
+        let relay = Mutex::new(Relay::new(topic.clone(), self.0.bounds));
         let entry = Arc::new(Entry { relay, settled: Notify::new() });
         relays.insert(topic.clone(), entry.clone());
         entry

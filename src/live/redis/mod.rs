@@ -58,7 +58,8 @@ impl Redis {
     /// Connects to the server at a URL; every key begins with the prefix.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the URL is none, [`Error::Unavailable`] when the server does not answer, or refuses.
+    /// [`Error::Invalid`] when the URL is none or the server refuses it, [`Error::Unavailable`] when the server does not
+    /// answer.
     pub async fn open(url: &str, prefix: &str) -> Result<Self> {
         let client = Client::open(url).map_err(|error| Error::invalid("redis_url", error.to_string()))?;
         let connections = Connections::to(&client).map_err(unavailable)?;
@@ -70,7 +71,7 @@ impl Redis {
         let (node, keys, is_up) = (NodeId::generate(), Keys::new(prefix), watch::Sender::new(true));
         let turns = Semaphore::new(TURNS);
         let redis = Self(Arc::new(Inner { client, connections, pool, turns, keys, node, is_up }));
-        redis.ping().await.map_err(unavailable)?;
+        redis.ping().await.map_err(refused)?;
         metrics::gauge!("colloquy_redis_up").set(1.0);
         Ok(redis)
     }
@@ -187,6 +188,19 @@ pub(super) async fn in_time<T>(deadline: Duration, answer: impl Future<Output = 
 
 fn late() -> RedisError {
     RedisError::from((redis::ErrorKind::Io, "no answer in time"))
+}
+
+/// Whether another URL is needed or only time: in words of our own, since the server's may quote what it was told.
+fn refused(error: RedisError) -> Error {
+    let is_credential = error.kind() == redis::ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+    if is_credential {
+        return Error::invalid("redis_url", "the server refuses this user name and password");
+    }
+    if error.to_string().contains("DB index is out of range") {
+        return Error::invalid("redis_url", "the server has no database of this number");
+    }
+    unavailable(error)
 }
 
 /// In one line: what answers may be no Redis server, and the crate then says at length what it did not expect.

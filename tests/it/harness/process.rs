@@ -1,12 +1,15 @@
 //! The program itself, as an operator runs it.
 
-use std::{net::SocketAddr, process::Stdio};
+use std::{fs::File, net::SocketAddr, process::Stdio};
 
 use colloquy::cli::serve::Addresses;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::{BRIDGE_KEY, Data, PATIENCE, Server, soon, within};
+
+/// Where a process logs to, in its folder.
+const LOG: &str = "stderr.log";
 
 /// A running `colloquy`, killed when it is dropped.
 pub(crate) struct Process {
@@ -61,6 +64,16 @@ impl Process {
         exit(command(words[0], data, &[]).args(&words[1..])).await
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.server.data().folder().join(LOG)).unwrap()
+    }
+
+    /// Runs a command with these variables besides, to its end.
+    pub(crate) async fn run_with(data: &Data, words: &[&str], variables: &[(&str, &str)]) -> Exit {
+        exit(command(words[0], data, &[]).args(&words[1..]).envs(variables.iter().copied())).await
+    }
+
     /// The node that it is.
     pub(crate) fn server(&self) -> &Server {
         &self.server
@@ -109,6 +122,7 @@ fn command(name: &str, data: &Data, settings: &[(&str, &str)]) -> Command {
 async fn spawn(mut command: Command, data: &Data) -> (Child, Addresses) {
     let ready = data.folder().join("ready.json");
     let _ = std::fs::remove_file(&ready);
+    command.stderr(File::create(data.folder().join(LOG)).unwrap());
     let mut child = command.arg("--ready-file").arg(&ready).spawn().unwrap();
     within(PATIENCE, "the ready file", async || {
         assert_eq!(child.try_wait().unwrap(), None, "the process ended before it was ready");

@@ -23,6 +23,14 @@ impl Socket {
         Self { stream }
     }
 
+    /// Opens a socket by a request of this id.
+    pub(crate) async fn named(url: &str, request_id: &str) -> Self {
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("x-request-id", request_id.parse().unwrap());
+        let (stream, _) = soon("a handshake", connect_async_with_config(request, None, true)).await.unwrap();
+        Self { stream }
+    }
+
     /// Sends a frame.
     pub(crate) async fn send(&mut self, frame: Value) {
         self.send_text(frame.to_string()).await;

@@ -16,7 +16,7 @@ use colloquy::{
     lifecycle::Lifecycle,
     live::{
         Redis,
-        bus::{Bus, News},
+        bus::{Bounds, Bus, News},
         link,
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
@@ -54,6 +54,8 @@ macro_rules! on_both {
 use on_both;
 
 const LIMITS: ThrottleLimits = ThrottleLimits { per_account: 2, per_address: 3, window: Duration::from_secs(60) };
+
+const HISTORY: Bounds = Bounds { events: 1000, bytes: 1 << 20, age: Duration::from_secs(3600) };
 
 /// Where nodes come from.
 pub(crate) enum Ground {
@@ -123,7 +125,7 @@ impl Node {
         let (clock, lifecycle) = (Clock::default(), Lifecycle::default());
         let seen = Arc::new(Seen::default());
         let viewers = seen.clone();
-        let bus = Bus::new(clock, redis.clone(), Box::new(move |news| viewers.learn(news)));
+        let bus = Bus::new(clock, redis.clone(), HISTORY, Box::new(move |news| viewers.learn(news)));
         let signals = Signals::new(redis.as_ref());
         if let Some(redis) = redis.as_ref().filter(|_| hears) {
             let link = link::keep(redis.clone(), bus.clone(), signals.clone());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     Deliver, News,
-    history::{History, MAX_EVENTS},
+    history::{Bounds, History},
     scripts::Kept,
     wire,
 };
@@ -90,13 +90,13 @@ pub(super) enum Need {
 
 impl Relay {
     /// A topic that nobody views and of which nothing is known.
-    pub(super) fn new(topic: Topic) -> Self {
+    pub(super) fn new(topic: Topic, bounds: Bounds) -> Self {
         Self {
             topic,
             position: Position { epoch: Epoch(rand::random()), offset: 0 },
             standing: Standing::Unknown,
             hearing: Hearing::No,
-            history: History::default(),
+            history: History::new(bounds),
             waiting: Vec::new(),
             viewers: 0,
             is_unsure: false,
@@ -369,7 +369,7 @@ impl Relay {
     }
 
     fn wait(&mut self, arrival: Arrival) {
-        if self.waiting.len() >= MAX_EVENTS {
+        if self.waiting.len() >= self.history.bounds().events {
             self.waiting.clear();
             self.is_unsure = true;
         }

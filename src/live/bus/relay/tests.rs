@@ -39,6 +39,8 @@ struct World {
     own: Vec<Uuid>,
 }
 
+const BOUNDS: Bounds = Bounds { events: 1000, bytes: 1 << 20, age: std::time::Duration::from_secs(3600) };
+
 impl World {
     fn new(seed: u64) -> Self {
         let learned = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -49,7 +51,7 @@ impl World {
                 News::Missed(_) => Learned::Missed,
             });
         });
-        let relay = Relay::new(Topic::System);
+        let relay = Relay::new(Topic::System, BOUNDS);
         let (channel, answers, own) = Default::default();
         let random = StdRng::seed_from_u64(seed);
         let mut world = Self { random, relay, deliver, learned, is_up: true, server: None, channel, answers, own };
