@@ -5,7 +5,7 @@
 //! `health` → `client` → the core.
 //!
 //! - `config` — what the bridge can be told.
-//! - [`upstream`](Upstream) — the way to the core, remote or in the same process.
+//! - [`upstream`](Upstream) — the way to the core, remote or in the same process; `cores` — the choice between several.
 //! - `serve` — the listener and the layers; `connections` — those accepted; `routes` — the filters.
 //! - `edge` — what is true of every request; `visitor` — who sent it.
 //! - `schema` — the contract's RPCs as routes; `route` — path templates; `variant` — frames and events by their type;
@@ -21,6 +21,7 @@ mod client;
 mod codec;
 mod config;
 mod connections;
+mod cores;
 mod edge;
 mod health;
 mod input;
@@ -44,4 +45,4 @@ mod ws;
 
 pub use config::{AllowedOrigins, MAX_FRAME_CAP, RenderMetrics, Settings};
 pub use serve::serve;
-pub use upstream::{NoAddress, Upstream, local, remote};
+pub use upstream::{AddressError, Upstream, local, remote};

@@ -1,12 +1,15 @@
 //! What the bridge itself refuses, in the words of the contract's `ErrorReason`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// The domain of every `google.rpc.ErrorInfo` of this project.
 const DOMAIN: &str = "colloquy";
+
+/// When to try again what could not be served.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The reasons of `ErrorReason` that the bridge can find by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,9 @@ impl Refusal {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let mut details = ErrorDetails::with_error_info(refusal.reason.name(), DOMAIN, []);
+        if refusal.reason == Reason::Unavailable {
+            details.set_retry_info(Some(RETRY_DELAY));
+        }
         if let Some(field) = refusal.field {
             details.add_bad_request_violation(field.name, field.description);
         }

@@ -1,53 +1,42 @@
 //! The way to the core: over HTTP/2 to one or several addresses, or straight into a service of the same process.
 
-use std::{error::Error, fmt, time::Duration};
+use http::{Request, Response, Uri, uri::Scheme};
+use tonic::{Status, body::Body};
+use tower::{BoxError, Service, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 
-use http::{Request, Response, Uri};
-use tonic::{
-    Status,
-    body::Body,
-    transport::{Channel, Endpoint},
-};
-use tower::{BoxError, Service, ServiceExt as _, util::BoxCloneSyncService};
+use crate::cores::Cores;
 
 /// A core, wherever it is.
 pub type Upstream = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
 
-/// How long a connection attempt may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an HTTP/2 connection is tried, used or not.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long a core may take to answer such a try.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What one stream may have underway, in bytes: what a socket that stopped draining can hold up.
-const STREAM_WINDOW: u32 = 64 * 1024;
-/// What all streams of a connection may have underway: the protocol's maximum, so that sockets which stopped draining never
-/// use up a window that they share with everybody else.
-const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-
-/// No address of a core was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoAddress;
-
-impl fmt::Display for NoAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no address of a core was given")
-    }
+/// What is wrong with the addresses of cores.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// There is none.
+    #[error("no address of a core was given")]
+    Missing,
+    /// It is not `http://HOST:PORT`.
+    #[error("{0} is not the address of a core, such as http://10.0.0.1:50051")]
+    Malformed(Uri),
 }
 
-impl Error for NoAddress {}
-
-/// Reaches the cores at `addresses`, one connection each, choosing the less busy for every call.
+/// Reaches the cores at `addresses`, one connection each, choosing the least busy of those that answer for every call.
 ///
-/// Nothing is connected before the first call, and a lost connection is made again by the next one. To be called inside a
-/// tokio runtime.
-pub fn remote(addresses: &[Uri]) -> Result<Upstream, NoAddress> {
-    let channel = match addresses {
-        [] => return Err(NoAddress),
-        [address] => endpoint(address.clone()).connect_lazy(),
-        _ => Channel::balance_list(addresses.iter().cloned().map(endpoint)),
-    };
-    Ok(local(channel))
+/// Nothing is connected before the first call. A core that is lost is left alone for a short while, and a call that could not
+/// be sent to it goes to another. To be called inside a tokio runtime.
+///
+/// # Errors
+/// When there is no address, or one that is not `http://HOST:PORT`.
+pub fn remote(addresses: &[Uri]) -> Result<Upstream, AddressError> {
+    if addresses.is_empty() {
+        return Err(AddressError::Missing);
+    }
+    let hosts = addresses.iter().map(|address| match (address.scheme(), address.authority()) {
+        (Some(scheme), Some(host)) if *scheme == Scheme::HTTP => Ok(host.clone()),
+        _ => Err(AddressError::Malformed(address.clone())),
+    });
+    let cores = Cores::new(hosts.collect::<Result<Vec<_>, _>>()?);
+    Ok(local(service_fn(move |request| cores.clone().call(request))))
 }
 
 /// Reaches a core in the same process, such as prepared `tonic` routes with their layers: no socket, no HTTP/2.
@@ -58,15 +47,4 @@ where
     S::Future: Send + 'static,
 {
     BoxCloneSyncService::new(service.map_err(|error| Status::from_error(error.into())))
-}
-
-fn endpoint(address: Uri) -> Endpoint {
-    Channel::builder(address)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
 }

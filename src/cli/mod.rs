@@ -40,7 +40,7 @@ enum Command {
     /// Serves HTTP and WebSockets only, in front of cores elsewhere.
     Bridge {
         /// The cores' addresses, such as `http://10.0.0.1:50051`, divided by commas.
-        #[arg(long, value_delimiter = ',', required = true)]
+        #[arg(long, value_delimiter = ',', required = true, value_parser = core_address)]
         core: Vec<http::Uri>,
     },
     /// Looks after the database.
@@ -128,6 +128,11 @@ impl Common {
 fn name_and_value(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+fn core_address(text: &str) -> Result<http::Uri, String> {
+    let address = text.parse::<http::Uri>().ok();
+    address.filter(|address| address.scheme_str() == Some("http")).ok_or_else(|| "must be http://HOST:PORT".to_owned())
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

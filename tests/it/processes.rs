@@ -143,7 +143,9 @@ async fn a_bridge_before_its_core_says_so_and_serves_when_it_comes() {
         let (status, body) = visitor.get(path).await;
         let error = &body["error"];
         assert_eq!((status, &error["code"]), (503, &"UNAVAILABLE".into()), "{body}");
-        assert_eq!(error["details"][0]["reason"], "UNAVAILABLE", "{body}");
+        let details = error["details"].as_array().unwrap();
+        assert!(details.iter().any(|detail| detail["reason"] == "UNAVAILABLE"), "{body}");
+        assert!(details.iter().any(|detail| detail["retry_delay"].as_f64() > Some(0.0)), "{body}");
         assert!(!error.to_string().contains(&address.port().to_string()), "where the core is stays inside: {body}");
     }
 

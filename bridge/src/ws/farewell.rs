@@ -39,7 +39,7 @@ pub(crate) enum Close {
     Policy,
     /// 1009: a message was larger than is read at all.
     TooLarge,
-    /// 3000: the core said `reconnect`.
+    /// 3000: the core said `reconnect`, or the bridge did when it stopped.
     Reconnect,
     /// 3001: the core is lost or failed.
     Unavailable,

@@ -102,7 +102,15 @@ impl Frames {
 
     /// An error frame of the bridge's own.
     pub(crate) fn error(&self, protocol: Subprotocol, fault: &Fault) -> Option<Message> {
-        let frame = self.server.error(fault);
+        self.own(protocol, self.server.error(fault))
+    }
+
+    /// A frame of the bridge's own that asks the client to come back after so many milliseconds.
+    pub(crate) fn reconnect(&self, protocol: Subprotocol, after_ms: i64, reason: &str) -> Option<Message> {
+        self.own(protocol, self.server.reconnect(after_ms, reason))
+    }
+
+    fn own(&self, protocol: Subprotocol, frame: Vec<u8>) -> Option<Message> {
         match protocol {
             Subprotocol::Json => {
                 let payload = self.server.payload(&frame).ok()??;

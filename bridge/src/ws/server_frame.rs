@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{fault::Fault, frame::number};
@@ -28,6 +29,7 @@ pub(crate) struct ServerFrames {
     timestamp: u32,
     reply_to: u32,
     error: Variant,
+    reconnect: Variant,
     variants: Variants,
 }
 
@@ -57,6 +59,7 @@ impl ServerFrames {
             timestamp: number(&frame, "timestamp")?,
             reply_to: number(&frame, "reply_to")?,
             error: variants.by_name(ERROR).cloned().ok_or(SchemaError::Missing(ERROR))?,
+            reconnect: variants.by_name(RECONNECT).cloned().ok_or(SchemaError::Missing(RECONNECT))?,
             variants,
         })
     }
@@ -94,6 +97,15 @@ impl ServerFrames {
 
     /// A frame that tells a client what is wrong.
     pub(crate) fn error(&self, fault: &Fault) -> Vec<u8> {
+        self.own(&self.error, &fault.to_json(), fault.reply_to.as_deref())
+    }
+
+    /// A frame that asks a client to come back after so many milliseconds.
+    pub(crate) fn reconnect(&self, after_ms: i64, reason: &str) -> Vec<u8> {
+        self.own(&self.reconnect, &json!({"after_ms": after_ms, "reason": reason}), None)
+    }
+
+    fn own(&self, variant: &Variant, data: &Value, reply_to: Option<&str>) -> Vec<u8> {
         let id = Uuid::now_v7();
         // The id was made now: it holds the time.
         let (seconds, nanos) = id.get_timestamp().map(|timestamp| timestamp.to_unix()).unwrap_or_default();
@@ -106,16 +118,14 @@ impl ServerFrames {
                 wire::put_varint(value, out);
             }
         });
-        if let Some(id) = &fault.reply_to {
+        if let Some(id) = reply_to {
             wire::put_bytes(self.reply_to, id.as_bytes(), &mut out);
         }
         let mut payload = Vec::new();
-        if let Err(invalid) =
-            self.transcoder.to_wire(self.error.message, fault.to_json().to_string().as_bytes(), &mut payload)
-        {
-            tracing::error!(error = %invalid, "an error frame could not be made");
+        if let Err(invalid) = self.transcoder.to_wire(variant.message, data.to_string().as_bytes(), &mut payload) {
+            tracing::error!(error = %invalid, frame.type = &*variant.name, "a frame could not be made");
         }
-        wire::put_bytes(self.error.number, &payload, &mut out);
+        wire::put_bytes(variant.number, &payload, &mut out);
         out
     }
 

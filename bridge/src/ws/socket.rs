@@ -36,6 +36,10 @@ pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 /// How many bad frames are answered within [`PATIENCE_WINDOW`] before the socket is closed.
 const PATIENCE: u32 = 20;
 const PATIENCE_WINDOW: Duration = Duration::from_secs(10);
+/// How long the core has, once the bridge stops, to end a session in its own words: one in the same process stops as well.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The longest pause after which clients come back whom a bridge sends away together; each gets its own.
+const RECONNECT_SPREAD_MS: i64 = 5000;
 /// How long a socket may take to say goodbye.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -138,16 +142,17 @@ impl Session {
         }
     }
 
-    /// Carries frames until one side ends. From `stop` on the core has the shutdown's grace to end the session in its own words.
+    /// Carries frames until one side ends. From `stop` on the core has a moment to end the session in its own words; then the
+    /// client is asked to come back, to a bridge that stays.
     pub(crate) async fn run(mut self: Box<Self>, stop: CancellationToken) {
-        let grace = self.hygiene.shutdown_grace;
+        let grace = self.hygiene.shutdown_grace.min(LAST_WORDS);
         let stopped = async {
             stop.cancelled().await;
             tokio::time::sleep(grace).await;
         };
         let end = tokio::select! {
             end = self.carry() => end,
-            () = stopped => Close::GoingAway.into(),
+            () = stopped => self.send_away(),
         };
         // The session is over for the core before the client has answered.
         drop((self.upstream, self.requests));
@@ -232,6 +237,15 @@ impl Session {
                 tracing::error!(error = %malformed, "the core sent an unreadable frame");
                 Err(Close::Unavailable.into())
             }
+        }
+    }
+
+    fn send_away(&mut self) -> End {
+        let after_ms = rand::random_range(0..RECONNECT_SPREAD_MS);
+        let asked = self.frames.reconnect(self.protocol, after_ms, "shutdown");
+        match asked.map_or(Ok(()), |message| self.put(message)) {
+            Ok(()) => Close::Reconnect.into(),
+            Err(gone) => gone,
         }
     }
 

@@ -23,6 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 use tower::{ServiceExt as _, service_fn};
 
@@ -77,19 +78,53 @@ pub(crate) fn core() -> (Core, Upstream) {
     (Core { calls }, upstream)
 }
 
-/// The same core over HTTP/2: its address, and what serves it.
-pub(crate) async fn served(upstream: Upstream) -> (Uri, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// A core over HTTP/2, which dies with this.
+pub(crate) struct Served {
+    pub(crate) address: Uri,
+    leave: CancellationToken,
+    _serving: JoinSet<()>,
+}
+
+/// Serves a core at an address of its own.
+pub(crate) async fn served(upstream: Upstream) -> Served {
+    served_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), upstream)
+}
+
+/// Serves a core at the address of this listener.
+pub(crate) fn served_on(listener: TcpListener, upstream: Upstream) -> Served {
     let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let leave = CancellationToken::new();
     let mut serving = JoinSet::new();
-    serving.spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
+    serving.spawn(accept(listener, upstream, leave.clone()));
+    Served { address, leave, _serving: serving }
+}
+
+impl Served {
+    /// Takes nothing new on, as a core does that is asked to end; what is underway goes on.
+    pub(crate) fn leave(&self) {
+        self.leave.cancel();
+    }
+}
+
+async fn accept(listener: TcpListener, upstream: Upstream, leave: CancellationToken) {
+    let mut connections = JoinSet::new();
+    while let Some(accepted) = leave.run_until_cancelled(listener.accept()).await {
+        let (stream, _) = accepted.unwrap();
         let service =
-            TowerToHyperService::new(upstream.map_request(|request: Request<Incoming>| request.map(Body::new)));
+            TowerToHyperService::new(upstream.clone().map_request(|request: Request<Incoming>| request.map(Body::new)));
         let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
-        connection.await.unwrap();
-    });
-    (address, serving)
+        let leave = leave.clone();
+        connections.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = leave.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 impl Core {

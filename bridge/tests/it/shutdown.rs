@@ -81,14 +81,24 @@ async fn sockets_end_in_the_words_of_the_core() {
 }
 
 #[tokio::test]
-async fn sockets_of_a_silent_core_are_closed_after_the_grace() {
+async fn sockets_of_a_silent_core_are_asked_to_come_back_after_different_pauses() {
     let settings = Settings { shutdown_grace: Duration::from_millis(20), ..Settings::default() };
     let (bridge, mut core) = bridge_with(settings).await;
-    let (mut socket, answering) = join!(bridge.socket("/api/v1/ws?token=t"), async { core.call().await.open() });
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(join!(bridge.socket("/api/v1/ws?token=t"), async { core.call().await.open() }));
+    }
     bridge.stop();
-    assert_eq!(socket.closed().await, 1001);
-    answering.abandoned().await;
-    drop(socket);
+    let mut pauses = Vec::new();
+    for (mut socket, answering) in open {
+        let frame = socket.frame().await;
+        assert_eq!((&frame["type"], &frame["data"]["reason"]), (&json!("reconnect"), &json!("shutdown")), "{frame}");
+        pauses.push(frame["data"]["after_ms"].as_i64().unwrap());
+        assert_eq!(socket.closed().await, 3000);
+        answering.abandoned().await;
+    }
+    assert!(pauses.iter().all(|pause| (0..5000).contains(pause)), "{pauses:?}");
+    assert!(pauses.iter().any(|pause| *pause != pauses[0]), "they would all come at once: {pauses:?}");
     bridge.ended().await;
 }
 
