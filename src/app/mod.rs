@@ -39,7 +39,11 @@ use crate::{
         ticket::Tickets,
     },
     llm::Models,
-    model::{clock::Clock, usage::DailyQuota, user::NewUser},
+    model::{
+        clock::{Clock, Timestamp},
+        usage::DailyQuota,
+        user::NewUser,
+    },
     proto::{
         self, auth_service_server::AuthServiceServer, chat_service_server::ChatServiceServer,
         conversation_service_server::ConversationServiceServer, raw::session_service_server::SessionServiceServer,
@@ -178,7 +182,7 @@ impl App {
         }
         if lock.is_some() {
             // The database is in the folder, and the folder this process's alone: whoever held a lease before is dead.
-            store.expire_leases(clock.now() - Duration::from_micros(1)).await?;
+            store.expire_leases(Timestamp::from_micros(0)).await?;
         }
         runs.end_orphans().await?;
 

@@ -31,12 +31,14 @@ impl Access {
         grant(membership.ok_or(Error::NotFound("conversation"))?, least)
     }
 
-    /// Whether a user is a member of a conversation.
+    /// Those of the pairs in which the user is no member of the conversation, as the store has it; at most 1,000 at once.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn is_member(&self, user: UserId, id: ConversationId) -> Result<bool> {
-        Ok(self.store.membership(user, id).await?.is_some())
+    pub async fn strangers(&self, pairs: &[(ConversationId, UserId)]) -> Result<Vec<(ConversationId, UserId)>> {
+        let (conversations, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+        let members = self.store.memberships_among(&conversations, &users).await?;
+        Ok(pairs.iter().copied().filter(|pair| !members.contains(pair)).collect())
     }
 
     /// The caller's membership in the conversation that a message stands in, when it allows what `least` may do.

@@ -231,12 +231,13 @@ impl Accounts {
         self.caller(grant.session_id, grant.expires_at).await
     }
 
-    /// Whether a session lasts and its user may still sign in.
+    /// Those of the sessions that have ended or whose users may not sign in any more, as the store has it; at most 1,000 at
+    /// once.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn is_signed_in(&self, session: SessionId) -> Result<bool> {
-        self.0.identities.is_open(session).await
+    pub async fn signed_out(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>> {
+        self.0.identities.ended(sessions).await
     }
 
     /// Forgets what a signal of another node says is over.

@@ -56,9 +56,10 @@ impl Identities {
         Ok(found)
     }
 
-    /// Whether the session lasts, as the store has it.
-    pub(crate) async fn is_open(&self, session: SessionId) -> Result<bool> {
-        Ok(self.find(session).await?.is_some())
+    /// Those of the sessions that have ended, as the store has it.
+    pub(crate) async fn ended(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>> {
+        let open = self.store.open_among(sessions, self.clock.now()).await?;
+        Ok(sessions.iter().copied().filter(|session| !open.contains(session)).collect())
     }
 
     /// Forgets what a signal says is over.

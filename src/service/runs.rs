@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,8 @@ use crate::{
 
 /// How often a run that waits for its turn, or for its end on another node, looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the database may take to say what time it is, to be believed.
+const SLOW_ANSWER: Duration = Duration::from_secs(1);
 /// How long a stop waits for the run to settle.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,6 +86,8 @@ struct Inner {
     node: NodeId,
     limits: Limits,
     log: RunLog,
+    /// Microseconds that the database's clock is ahead of this node's.
+    drift: AtomicI64,
     active: Mutex<HashMap<MessageId, Handle>>,
     ended: Notify,
 }
@@ -105,8 +112,8 @@ impl Runs {
     ) -> Self {
         let node = NodeId::generate();
         let log = RunLog::start(store.clone(), node, clock, &lifecycle);
-        let (active, ended) = Default::default();
-        Self(Arc::new(Inner { store, bus, signals, makers, clock, lifecycle, node, limits, log, active, ended }))
+        let (drift, active, ended) = Default::default();
+        Self(Arc::new(Inner { store, bus, signals, makers, clock, lifecycle, node, limits, log, drift, active, ended }))
     }
 
     /// Starts the run of an answer that was appended with this node's lease. One that `is_another` beside a first one is
@@ -185,7 +192,26 @@ impl Runs {
 
     /// The node and the time until which a new run is this node's.
     pub(super) fn new_lease(&self) -> (NodeId, Timestamp) {
-        (self.0.node, self.0.clock.now() + self.0.limits.lease)
+        (self.0.node, self.lease_time() + self.0.limits.lease)
+    }
+
+    /// The present as leases count it: by the clock of the database, which is the same for nodes whose own clocks differ.
+    fn lease_time(&self) -> Timestamp {
+        let drift = self.0.drift.load(Ordering::Relaxed);
+        Timestamp::from_micros(self.0.clock.now().as_micros().saturating_add(drift))
+    }
+
+    /// Finds out how far this node's clock is from the database's. The answer was written somewhere between the question and
+    /// its arrival; one that was long under way says too little.
+    async fn compare_clocks(&self) -> Result<()> {
+        let asked = self.0.clock.now();
+        let time = self.0.store.time().await?;
+        let waited = self.0.clock.now().since(asked);
+        if waited < SLOW_ANSWER {
+            let drift = time.as_micros() - (asked + waited / 2).as_micros();
+            self.0.drift.store(drift, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Keeps this node's leases and ends the runs of dead nodes, until the hard stop.
@@ -214,9 +240,10 @@ impl Runs {
     /// # Errors
     /// When the store does not answer.
     pub async fn end_orphans(&self) -> Result<()> {
+        self.compare_clocks().await?;
         let budget = self.0.limits.context_tokens;
         let estimate = |path: i64, message: &Message| estimate(path, message, budget);
-        for message in self.0.store.interrupt_expired(self.0.clock.now(), &run::interrupted(), estimate).await? {
+        for message in self.0.store.interrupt_expired(self.lease_time(), &run::interrupted(), estimate).await? {
             tracing::warn!(message.id = %message.id, "ended a run whose node is gone");
             metrics::counter!("colloquy_runs_ended_total", "status" => "interrupted").increment(1);
             self.tell_end(message).await;

@@ -1,9 +1,11 @@
 //! Signals as the live connections of this node feel them: what has ended elsewhere ends here.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
 
 use super::sessions::Sessions;
 use crate::{
@@ -11,10 +13,15 @@ use crate::{
     live::signal::{Signal, Signals},
 };
 
-/// Questions to the store at once, when everything is looked up.
-const QUESTIONS: usize = 16;
-/// The pause before everything is looked up once more, when the store does not answer.
+/// How often everybody who is connected is looked up in the store, which has the last word: a signal may be lost, and where
+/// nodes share nothing but the database there is none. What ends elsewhere is to be felt here within 5 s.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(2);
+/// The pause before everybody is looked up once more, when the store does not answer.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long looking everybody up may take.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Sessions, or members, in one question to the store.
+const CHUNK: usize = 1000;
 
 /// Passes signals on to the viewers of this node, until the hard stop.
 pub async fn pass(signals: Signals, sessions: Sessions) {
@@ -36,36 +43,47 @@ pub async fn pass(signals: Signals, sessions: Sessions) {
     }
 }
 
-/// Looks everything up whenever that is wanted, trying again while the store does not answer.
+/// Looks everybody up again and again, and at once when there is a doubt.
 async fn resolve(doubts: Arc<Notify>, sessions: Sessions) {
     let stopped = sessions.lifecycle.stopped().clone();
     let resolve = async {
+        let mut next = Instant::now() + LOOK_UP_INTERVAL;
         loop {
-            doubts.notified().await;
-            while let Err(error) = look_up(&sessions).await {
-                tracing::warn!(error = format!("{error:?}"), "cannot look up who is still signed in, trying again");
-                tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                () = doubts.notified() => {}
+                () = sleep_until(next) => {}
             }
+            let begun = Instant::now();
+            next = match timeout(LOOK_UP_TIMEOUT, look_up(&sessions)).await {
+                Ok(Ok(())) => begun + LOOK_UP_INTERVAL,
+                Ok(Err(error)) => {
+                    tracing::warn!(error = format!("{error:?}"), "cannot look up who is still signed in, trying again");
+                    Instant::now() + PAUSE
+                }
+                Err(_) => {
+                    tracing::warn!("looking up who is still signed in takes too long, trying again");
+                    Instant::now() + PAUSE
+                }
+            };
         }
     };
     stopped.run_until_cancelled(resolve).await;
 }
 
-/// Ends what the store says has ended, of everybody who is connected.
+/// Ends what the store says has ended, of everybody who is connected; asks it nothing when nobody is.
 async fn look_up(sessions: &Sessions) -> Result<()> {
     let Sessions { hub, accounts, access, .. } = sessions;
-    let answers = stream::iter(hub.sessions()).map(async |session| (session, accounts.is_signed_in(session).await));
-    let mut answers = pin!(answers.buffer_unordered(QUESTIONS));
-    while let Some((session, is_signed_in)) = answers.next().await {
-        if !is_signed_in? {
+    let signed_in: Vec<_> = hub.sessions().into_iter().collect();
+    for chunk in signed_in.chunks(CHUNK) {
+        for session in accounts.signed_out(chunk).await? {
             hub.signal(Signal::SessionEnded(session));
         }
     }
-    let answers = stream::iter(hub.conversations())
-        .map(async |(conversation, user)| (conversation, user, access.is_member(user, conversation).await));
-    let mut answers = pin!(answers.buffer_unordered(QUESTIONS));
-    while let Some((conversation, user, is_member)) = answers.next().await {
-        if !is_member? {
+    let mut viewed: Vec<_> = hub.conversations().into_iter().collect();
+    // Those of one conversation stand together, so that few are asked for in each question.
+    viewed.sort_unstable_by_key(|(conversation, _)| *conversation);
+    for chunk in viewed.chunks(CHUNK) {
+        for (conversation, user) in access.strangers(chunk).await? {
             hub.signal(Signal::MembershipEnded(conversation, user));
         }
     }

@@ -1,5 +1,7 @@
 //! Members of conversations.
 
+use std::collections::HashSet;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -79,6 +81,23 @@ impl Store {
                 .optional()?
         });
         Ok(found.map(|(conversation_id, role)| Membership { conversation_id, user_id: user, role }))
+    }
+
+    /// The memberships that there are between some conversations and some users.
+    pub(crate) async fn memberships_among(
+        &self,
+        conversations: &[ConversationId],
+        users: &[UserId],
+    ) -> Result<HashSet<(ConversationId, UserId)>> {
+        let found: Vec<(ConversationId, UserId)> = read!(self, |connection| {
+            members::table
+                .filter(members::conversation_id.eq_any(conversations))
+                .filter(members::user_id.eq_any(users))
+                .select((members::conversation_id, members::user_id))
+                .load(connection)
+                .await?
+        });
+        Ok(found.into_iter().collect())
     }
 
     /// The members, in the order in which they joined.

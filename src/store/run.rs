@@ -5,12 +5,13 @@ use diesel::{define_sql_function, dsl::sum, prelude::*, sql_types::Text};
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store,
+    Pools, Store,
     message::MessageRow,
     read,
     schema::{messages, run_chunks},
     tool_call::attach_tool_calls,
     transaction,
+    types::sql,
     usage::add_usage,
     write,
 };
@@ -29,6 +30,13 @@ use crate::{
 define_sql_function! {
     /// The characters of a text.
     fn length(text: Text) -> Integer;
+}
+
+/// What the database's clock shows.
+#[derive(Debug, QueryableByName)]
+struct Time {
+    #[diesel(sql_type = sql::Instant)]
+    now: Timestamp,
 }
 
 /// How a run ended.
@@ -179,6 +187,16 @@ impl Store {
             }
             Ok(ended)
         })
+    }
+
+    /// The time of the database's server, by which the leases of all nodes are counted; of a file, this machine's.
+    pub(crate) async fn time(&self) -> Result<Timestamp> {
+        let statement = match &self.pools {
+            Pools::Sqlite { .. } => "SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS now",
+            Pools::Postgres(_) => "SELECT clock_timestamp() AS now",
+        };
+        let time: Time = read!(self, |connection| diesel::sql_query(statement).get_result(connection).await?);
+        Ok(time.now)
     }
 
     /// Lets every lease run out: for a process that knows no other can be alive.

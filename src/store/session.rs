@@ -1,6 +1,6 @@
 //! Signed-in sessions and their refresh tokens.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -164,6 +164,21 @@ impl Store {
                 .optional()?
         });
         Ok(found.map(|(user_id, username, role)| Identity { user_id, username, role }))
+    }
+
+    /// Those of the sessions that are open and whose users may sign in.
+    pub(crate) async fn open_among(&self, ids: &[SessionId], now: Timestamp) -> Result<HashSet<SessionId>> {
+        let open: Vec<SessionId> = read!(self, |connection| {
+            sessions::table
+                .inner_join(users::table)
+                .filter(sessions::id.eq_any(ids))
+                .filter(sessions::expires_at.gt(now))
+                .filter(users::is_active)
+                .select(sessions::id)
+                .load(connection)
+                .await?
+        });
+        Ok(open.into_iter().collect())
     }
 
     /// The user's open sessions, newest first.

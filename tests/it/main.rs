@@ -32,6 +32,7 @@ mod providers;
 mod quota;
 mod reasons;
 mod redis;
+mod revocation;
 mod rooms;
 mod sending;
 mod sessions;
