@@ -22,7 +22,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_colloquy");
 /// How long a process may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Limits that are there to stop loads such as these.
-const WITHOUT_LIMITS: [(&str, &str); 9] = [
+const WITHOUT_LIMITS: [(&str, &str); 11] = [
     ("COLLOQUY_MAX_CONNECTIONS", "1000000"),
     ("COLLOQUY_MAX_CONNECTIONS_PER_USER", "1000000"),
     ("COLLOQUY_MAX_CONNECTIONS_PER_ADDRESS", "1000000"),
@@ -32,6 +32,8 @@ const WITHOUT_LIMITS: [(&str, &str); 9] = [
     ("COLLOQUY_MESSAGES_PER_MINUTE", "1000000"),
     ("COLLOQUY_MESSAGES_PER_HOUR", "1000000"),
     ("COLLOQUY_MESSAGES_PER_DAY", "1000000"),
+    ("COLLOQUY_REQUESTS_PER_SECOND", "1000000"),
+    ("COLLOQUY_REQUESTS_PER_MINUTE", "1000000"),
 ];
 
 /// A node of `colloquy`.

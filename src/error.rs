@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::ids::UserId;
+use crate::model::{ids::UserId, limit::Rate};
 
 /// A fault of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,16 @@ pub enum Error {
     /// Too many tries: come back later.
     #[error("too many tries, come back in {} s", .retry_after.as_secs_f64().ceil())]
     RateLimited {
+        /// Whose.
+        subject: String,
+        /// The limit that is reached; `None` for who was told to wait and did not.
+        rate: Option<Rate>,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// A connection went on although it was told to wait, time and again: it ends.
+    #[error("too many frames while told to wait, come back in {} s", .retry_after.as_secs_f64().ceil())]
+    Flooded {
         /// When to come back.
         retry_after: Duration,
     },

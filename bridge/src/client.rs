@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, future::BoxFuture};
 use http::{Extensions, HeaderValue, uri::PathAndQuery};
 use tonic::{
-    Request, Status, Streaming, TimeoutExpired,
+    Request, Response, Status, Streaming, TimeoutExpired,
     client::Grpc,
     metadata::{MetadataMap, MetadataValue},
 };
@@ -47,13 +47,17 @@ impl Client {
     }
 
     /// One message for one message.
-    pub(crate) async fn unary(&self, path: &PathAndQuery, visitor: &Visitor, message: Bytes) -> Result<Bytes, Status> {
+    pub(crate) async fn unary(
+        &self,
+        path: &PathAndQuery,
+        visitor: &Visitor,
+        message: Bytes,
+    ) -> Result<Response<Bytes>, Status> {
         let mut request = self.request(visitor, message);
         request.set_timeout(self.deadline);
         let call = async {
             let mut grpc = self.ready().await?;
-            let response = grpc.unary(request, path.clone(), Raw).await?;
-            Ok(response.into_inner())
+            grpc.unary(request, path.clone(), Raw).await
         };
         self.within_deadline(call.boxed()).await
     }
@@ -64,12 +68,11 @@ impl Client {
         path: &PathAndQuery,
         visitor: &Visitor,
         message: Bytes,
-    ) -> Result<Streaming<Bytes>, Status> {
+    ) -> Result<Response<Streaming<Bytes>>, Status> {
         let request = self.request(visitor, message);
         let call = async {
             let mut grpc = self.ready().await?;
-            let response = grpc.server_streaming(request, path.clone(), Raw).await?;
-            Ok(response.into_inner())
+            grpc.server_streaming(request, path.clone(), Raw).await
         };
         self.within_deadline(call.boxed()).await
     }

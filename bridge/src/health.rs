@@ -112,6 +112,6 @@ impl Health {
         let mut request = Vec::new();
         wire::put_bytes(SERVICE, service.as_bytes(), &mut request);
         let answer = self.client.unary(&CHECK, visitor, request.into()).await;
-        answer.is_ok_and(|answer| record::varint(&answer, STATUS) == Ok(SERVING))
+        answer.is_ok_and(|answer| record::varint(answer.get_ref(), STATUS) == Ok(SERVING))
     }
 }

@@ -25,6 +25,7 @@ mod cores;
 mod edge;
 mod health;
 mod input;
+mod limits;
 mod naming;
 mod openapi;
 mod page;

@@ -9,7 +9,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetail, StatusExt as _};
 use warp::reply::{Reply, Response};
 
-use crate::refusal::{Reason, Refusal};
+use crate::{
+    limits,
+    refusal::{Reason, Refusal},
+};
 
 /// A failed request. It travels as an extension of an empty response, until the edge writes it with the request's id.
 #[derive(Clone, Debug)]
@@ -52,6 +55,7 @@ impl Problem {
             // Rounded up: who comes back a moment too early is refused again.
             headers.insert(header::RETRY_AFTER, HeaderValue::from(delay.as_millis().div_ceil(1000) as u64));
         }
+        limits::hand_on(self.status.metadata(), headers);
         if self.http == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -16,6 +16,7 @@ use crate::{
     config::Settings,
     edge::RouteName,
     input::{self, Parts},
+    limits,
     problem::Problem,
     record,
     refusal::{Reason, Refusal},
@@ -89,12 +90,18 @@ impl Rest {
         match &route.answer {
             Answer::Events(events) => {
                 let stream = self.client.server_streaming(&route.path, visitor, message).await?;
+                let (metadata, stream, _) = stream.into_parts();
                 let writer = sse::Writer::new(self.schema.transcoder.clone(), events.clone());
-                Ok(sse::response(stream, writer, self.events.clone())?)
+                let mut response = sse::response(stream, writer, self.events.clone())?;
+                limits::hand_on(&metadata, response.headers_mut());
+                Ok(response)
             }
             Answer::One { status, form } => {
-                let answer = self.client.unary(&route.path, visitor, message).await?;
-                self.show(*status, *form, &answer).map_err(|malformed| broken(route, malformed))
+                let (metadata, answer, _) = self.client.unary(&route.path, visitor, message).await?.into_parts();
+                let shown = self.show(*status, *form, &answer);
+                let mut response = shown.map_err(|malformed| broken(route, malformed))?;
+                limits::hand_on(&metadata, response.headers_mut());
+                Ok(response)
             }
         }
     }

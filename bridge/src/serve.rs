@@ -18,6 +18,7 @@ use crate::{
     connections::Connections,
     edge::{self, Edge},
     health::Health,
+    limits,
     openapi::OpenApi,
     rest::Rest,
     routes,
@@ -83,7 +84,7 @@ fn cors(allowed: &AllowedOrigins) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         // A wildcard would not cover `Authorization`.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER].into_iter().chain(limits::HEADERS).collect::<Vec<_>>())
         .max_age(PREFLIGHT_AGE);
     match allowed {
         AllowedOrigins::Any => layer.allow_origin(Any),

@@ -2,6 +2,7 @@
 
 pub mod database;
 mod health;
+mod limits;
 mod providers;
 mod tools;
 
@@ -32,7 +33,9 @@ use crate::{
     live::{
         Redis,
         bus::{Bounds, Bus},
+        limit::Limiter,
         link,
+        place::Places,
         response_cache::ResponseCache,
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
@@ -57,6 +60,7 @@ use crate::{
         export::Exports,
         history::Histories,
         identity::Identities,
+        limits::Limits as RateLimits,
         members::Members,
         messages::{Messages, Rules},
         passwords::Passwords,
@@ -165,6 +169,8 @@ impl App {
             Exports::new(access.clone(), store.clone()),
             messages.clone(),
         );
+        let limiter = Limiter::new(clock, redis.clone(), limits::rules(settings));
+        let rate_limits = RateLimits::new(clock, limiter, settings.messages_judged as usize);
         let sessions = Sessions {
             hub,
             bus: bus.clone(),
@@ -173,6 +179,9 @@ impl App {
             messages,
             histories,
             runs: runs.clone(),
+            limits: rate_limits.clone(),
+            free_pings: settings.free_pings_per_second,
+            places: Places::new(redis.clone(), limits::places(settings)),
             clock,
             lifecycle: lifecycle.clone(),
         };
@@ -186,8 +195,13 @@ impl App {
         }
         runs.end_orphans().await?;
 
-        let edge =
-            EdgeLayer::new(accounts.clone(), lifecycle.clone(), bridge_key.to_owned(), settings.request_timeout)?;
+        let edge = EdgeLayer::new(
+            accounts.clone(),
+            rate_limits,
+            lifecycle.clone(),
+            bridge_key.to_owned(),
+            settings.request_timeout,
+        )?;
         let (health, health_service) = tonic_health::server::health_reporter();
         let (reflection, old_reflection) = reflection()?;
         let routes = Routes::new(AuthServiceServer::new(AuthApi::new(accounts)))
@@ -212,7 +226,7 @@ impl App {
     /// # Errors
     /// When the transport fails.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let Sessions { bus, runs, .. } = &self.sessions;
+        let Sessions { bus, runs, places, .. } = &self.sessions;
         self.lifecycle.spawn_helper(runs.clone().keep_leases());
         self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(sweep(bus.clone(), self.lifecycle.clone()));
@@ -221,6 +235,8 @@ impl App {
             let link = link::keep(redis.clone(), bus.clone(), self.signals.clone());
             self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(link));
         }
+        let places = places.clone().keep();
+        self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(places));
         self.lifecycle.spawn_helper(signals::pass(self.signals, self.sessions));
         self.lifecycle.spawn_helper(health::tell(self.health, self.store, self.redis, self.lifecycle.clone()));
         let stopping = self.lifecycle.stopping().clone();

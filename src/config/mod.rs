@@ -155,6 +155,30 @@ settings! {
     sign_in_failures_per_address: u32 = "50";
     /// How long wrong passwords count, in seconds.
     sign_in_window: Duration = "900";
+    /// Live connections of this node at most.
+    max_connections: u32 = "1000" from "1" to "1000000000";
+    /// Live connections of one user at most, over all nodes.
+    max_connections_per_user: u32 = "5" from "1" to "1000000000";
+    /// Live connections from one address at most, over all nodes.
+    max_connections_per_address: u32 = "20" from "1" to "1000000000";
+    /// Frames in a second at most, of one user and from one address; so are the next.
+    messages_per_second: u32 = "10" from "1" to "1000000000";
+    /// Frames in a minute at most.
+    messages_per_minute: u32 = "100" from "1" to "1000000000";
+    /// Frames in an hour at most.
+    messages_per_hour: u32 = "1000" from "1" to "1000000000";
+    /// Frames in a day at most.
+    messages_per_day: u32 = "10000" from "1" to "1000000000";
+    /// Pings of a connection in a second that do not count as frames.
+    free_pings_per_second: u32 = "2" from "0" to "1000";
+    /// Messages by whose intervals somebody's habits are judged.
+    messages_judged: u32 = "50" from "2" to "1000";
+    /// Calls over gRPC and REST in a second at most, of one user and from one address.
+    requests_per_second: u32 = "100" from "1" to "1000000000";
+    /// Calls over gRPC and REST in a minute at most, of one user and from one address.
+    requests_per_minute: u32 = "3000" from "1" to "1000000000";
+    /// How long a violation of these limits is remembered, in seconds.
+    violation_ttl: Duration = "3600" from "1" to "604800";
     /// Bytes of a message at most.
     max_message_bytes: usize = "32768";
     /// Bytes of a request's body at most.

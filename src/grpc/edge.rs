@@ -22,16 +22,19 @@ use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
+use super::limits::Sign;
 use crate::{
     error::Error,
     lifecycle::Lifecycle,
     model::caller::{Caller, Origin},
     proto::DESCRIPTORS,
-    service::accounts::Accounts,
+    service::{accounts::Accounts, limits::Limits},
 };
 
 /// The path of the one RPC that a ticket opens.
 const CONNECT: &str = "/colloquy.v1.SessionService/Connect";
+/// How the paths of the contract's RPCs begin; the standard services of health and reflection are not limited.
+const CONTRACT: &str = "/colloquy.v1.";
 /// Where the bridge shows its key.
 const BRIDGE_KEY: &str = "colloquy-bridge-key";
 /// Names a request in the answer, in the logs here and in those of the bridge.
@@ -45,6 +48,8 @@ pub struct EdgeLayer(Arc<Shared>);
 
 struct Shared {
     accounts: Accounts,
+    limits: Limits,
+    sign: Sign,
     lifecycle: Lifecycle,
     public: HashSet<String>,
     bridge_key: String,
@@ -52,17 +57,19 @@ struct Shared {
 }
 
 impl EdgeLayer {
-    /// `timeout` bounds every call; whoever shows `bridge_key` is believed the client addresses it reports.
+    /// `limits` says how many calls may be made; `timeout` bounds each; whoever shows `bridge_key` is believed the client addresses it reports.
     ///
     /// # Errors
     /// When the contract's own descriptors cannot be read.
     pub fn new(
         accounts: Accounts,
+        limits: Limits,
         lifecycle: Lifecycle,
         bridge_key: String,
         timeout: Duration,
     ) -> anyhow::Result<Self> {
-        Ok(Self(Arc::new(Shared { accounts, lifecycle, public: public_paths()?, bridge_key, timeout })))
+        let (public, sign) = (public_paths()?, Sign::of(&limits));
+        Ok(Self(Arc::new(Shared { accounts, limits, sign, lifecycle, public, bridge_key, timeout })))
     }
 }
 
@@ -126,9 +133,17 @@ impl Shared {
     {
         let is_bridge = self.is_bridge(request.headers());
         let origin = origin(&request, is_bridge);
-        if !self.public.contains(request.uri().path()) {
-            let is_connect = request.uri().path() == CONNECT;
-            let caller = self.caller(request.headers(), is_connect).await?;
+        let caller = match self.public.contains(request.uri().path()) {
+            true => Ok(None),
+            false => self.caller(request.headers(), request.uri().path() == CONNECT).await.map(Some),
+        };
+        let mut allowance = None;
+        if request.uri().path().starts_with(CONTRACT) {
+            // Who shows a credential that is no good counts as well, as nobody.
+            let admitted = self.limits.request(caller.as_ref().ok().and_then(Option::as_ref), &origin).await;
+            allowance = admitted.map_err(|error| self.sign.refusal(error))?;
+        }
+        if let Some(caller) = caller? {
             Span::current().record("user_id", field::display(caller.user_id));
             request.extensions_mut().insert(caller);
         }
@@ -137,7 +152,7 @@ impl Shared {
         // The act runs to its end even when its caller is gone: cancelling it here could leave it half done.
         let act = self.lifecycle.spawn(async move { inner.call(request).await }.in_current_span());
         match tokio::time::timeout(limit, act).await {
-            Ok(Ok(Ok(response))) => Ok(read_by_codec(response)?),
+            Ok(Ok(Ok(response))) => Ok(self.sign.show(allowance, read_by_codec(response)?)),
             Ok(Err(panic)) => Err(Error::internal(panic).into()),
             Err(_) => Err(Error::DeadlineExceeded.into()),
         }

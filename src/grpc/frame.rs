@@ -210,9 +210,9 @@ fn refusal(error: &Error) -> proto::Error {
         _ => Vec::new(),
     };
     let retry_after = match error {
-        Error::RateLimited { retry_after } | Error::QuotaExceeded { retry_after, .. } => {
-            Some(retry_after.as_secs_f64())
-        }
+        Error::RateLimited { retry_after, .. }
+        | Error::Flooded { retry_after }
+        | Error::QuotaExceeded { retry_after, .. } => Some(retry_after.as_secs_f64()),
         _ => None,
     };
     let code = reason_name(reason(error)).to_owned();

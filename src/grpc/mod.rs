@@ -5,6 +5,7 @@ pub mod chat;
 pub mod conversation;
 pub mod edge;
 mod frame;
+mod limits;
 mod message;
 mod parse;
 pub(crate) mod raw;

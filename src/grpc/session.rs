@@ -55,7 +55,9 @@ impl SessionService for SessionApi {
         let named = request.metadata().get(SESSION_ID).and_then(|value| value.to_str().ok());
         let named: Option<ConversationId> = parse::optional_id("session_id", named)?;
         let clock = self.sessions.clock;
-        let outgoing = connection::connect(self.sessions.clone(), caller, named, frames(request.into_inner()));
+        let entrance = self.sessions.enter(&caller, &request.origin()).await?;
+        let frames = frames(request.into_inner());
+        let outgoing = connection::connect(self.sessions.clone(), caller, entrance, named, frames);
         let encoded = outgoing.map(move |outgoing| match outgoing {
             Ok(outgoing) => Ok(frame::encode(outgoing, clock)),
             Err(error) => Err(error.into()),

@@ -28,7 +28,7 @@ pub(crate) fn reason(error: &Error) -> ErrorReason {
         Error::AlreadyExists(_) => ErrorReason::AlreadyExists,
         Error::ConversationBusy => ErrorReason::ConversationBusy,
         Error::FailedPrecondition(_) => ErrorReason::FailedPrecondition,
-        Error::RateLimited { .. } => ErrorReason::RateLimitExceeded,
+        Error::RateLimited { .. } | Error::Flooded { .. } => ErrorReason::RateLimitExceeded,
         Error::QuotaExceeded { .. } => ErrorReason::QuotaExceeded,
         Error::ConnectionLimit(_) => ErrorReason::ConnectionLimitExceeded,
         Error::DeadlineExceeded => ErrorReason::DeadlineExceeded,
@@ -65,17 +65,22 @@ impl From<Error> for Status {
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::ConversationBusy => Code::Aborted,
             Error::FailedPrecondition(_) => Code::FailedPrecondition,
-            Error::TooLarge | Error::RateLimited { .. } | Error::QuotaExceeded { .. } | Error::ConnectionLimit(_) => {
-                Code::ResourceExhausted
-            }
+            Error::TooLarge
+            | Error::RateLimited { .. }
+            | Error::Flooded { .. }
+            | Error::QuotaExceeded { .. }
+            | Error::ConnectionLimit(_) => Code::ResourceExhausted,
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Unavailable { .. } => Code::Unavailable,
             Error::Internal(_) => Code::Internal,
         };
         let mut metadata = HashMap::new();
-        if let Error::ConnectionLimit(limit) = &error {
-            metadata.insert("limit".to_owned(), (*limit).to_owned());
-        }
+        let limit = match &error {
+            Error::ConnectionLimit(limit) => Some(*limit),
+            Error::Flooded { .. } => Some("connection"),
+            _ => None,
+        };
+        metadata.extend(limit.map(|limit| ("limit".to_owned(), limit.to_owned())));
         let mut details = ErrorDetails::with_error_info(reason_name(reason(&error)), DOMAIN, metadata);
         match &error {
             Error::Invalid(violations) => {
@@ -86,8 +91,16 @@ impl From<Error> for Status {
             Error::ContentRejected(field) => {
                 details.add_bad_request_violation(*field, MARKUP);
             }
-            Error::RateLimited { retry_after } => {
+            Error::RateLimited { subject, rate, retry_after } => {
+                let rule = rate.map_or_else(|| "told to wait".to_owned(), |rate| rate.to_string());
+                details.add_quota_failure_violation(subject, rule);
                 details.set_retry_info(Some(*retry_after));
+            }
+            Error::Flooded { retry_after } => {
+                details.set_retry_info(Some(*retry_after));
+            }
+            Error::ConnectionLimit(limit) => {
+                details.add_quota_failure_violation(*limit, error.to_string());
             }
             Error::QuotaExceeded { user_id, tokens, retry_after } => {
                 details.add_quota_failure_violation(format!("user:{user_id}"), format!("{tokens} tokens a day"));

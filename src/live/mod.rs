@@ -2,7 +2,9 @@
 //! nodes share; while that is away, each node goes on alone.
 
 pub mod bus;
+pub mod limit;
 pub mod link;
+pub mod place;
 mod redis;
 pub mod response_cache;
 pub mod signal;

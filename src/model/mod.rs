@@ -9,6 +9,7 @@ pub mod event;
 pub mod history;
 pub mod ids;
 pub mod key;
+pub mod limit;
 pub mod message;
 pub mod page;
 pub mod session;

@@ -10,6 +10,7 @@ pub mod export;
 pub mod history;
 pub mod identity;
 mod insist;
+pub mod limits;
 pub mod members;
 pub mod messages;
 pub mod passwords;

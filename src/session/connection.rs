@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     command::{Answer, Command, Outgoing},
+    limits::{Entrance, Pace},
     mailbox::Letter,
     seat::Seat,
     sessions::Sessions,
@@ -39,6 +40,7 @@ pub(super) struct Connection {
     pub(super) seat: Seat,
     pub(super) caller: Caller,
     pub(super) shown: Shown,
+    pace: Pace,
     expiry: Expiry,
 }
 
@@ -48,17 +50,18 @@ struct Expiry {
     next: Instant,
 }
 
-/// Serves a viewer until its frames end, its credential does, or the server does. An error is the last item and means
-/// that the viewer must not come back with the same credential.
+/// Serves a viewer until its frames end, its credential does, or the server does. An error is the last item: the
+/// credential is no good any more, or the viewer sent far too much.
 pub fn connect(
     sessions: Sessions,
     caller: Caller,
+    entrance: Entrance,
     named: Option<ConversationId>,
     frames: impl Stream<Item = Frame> + Send,
 ) -> impl Stream<Item = Result<Outgoing>> + Send {
     stream! {
         let mut frames = std::pin::pin!(frames);
-        let mut connection = Connection::new(sessions, caller);
+        let mut connection = Connection::new(sessions, caller, entrance);
         tracing::Span::current().record("connection_id", tracing::field::display(connection.seat.id()));
         tracing::debug!("connected");
         yield Ok(Outgoing::Answer(None, connection.established(named)));
@@ -73,8 +76,15 @@ pub fn connect(
             let expiry = connection.expiry.next;
             tokio::select! {
                 frame = frames.next() => match frame {
-                    Some((id, command)) => for outgoing in Box::pin(connection.obey(id, command)).await {
-                        yield Ok(outgoing);
+                    Some((id, command)) => match Box::pin(connection.admit(&command)).await {
+                        Ok(()) => for outgoing in Box::pin(connection.obey(id, command)).await {
+                            yield Ok(outgoing);
+                        },
+                        Err(flooded @ Error::Flooded { .. }) => {
+                            yield Err(flooded);
+                            return;
+                        }
+                        Err(refusal) => yield Ok(Outgoing::Answer(Some(id), Answer::Refused(refusal))),
                     },
                     None => return,
                 },
@@ -117,14 +127,20 @@ pub fn connect(
 }
 
 impl Connection {
-    fn new(sessions: Sessions, caller: Caller) -> Self {
+    fn new(sessions: Sessions, caller: Caller, entrance: Entrance) -> Self {
         let seat = sessions.seat(&caller);
         let expiry = Expiry::of(&sessions, &caller);
-        Self { sessions, seat, caller, shown: Shown::default(), expiry }
+        let pace = Pace::new(entrance, sessions.free_pings);
+        Self { sessions, seat, caller, shown: Shown::default(), pace, expiry }
     }
 
     fn established(&self, conversation_id: Option<ConversationId>) -> Answer {
         Answer::Established { connection_id: self.seat.id(), user_id: self.caller.user_id, conversation_id }
+    }
+
+    /// Counts a frame, unless it is too many.
+    async fn admit(&mut self, command: &Result<Command>) -> Result<()> {
+        self.pace.admit(&self.sessions.limits, &self.caller, command).await
     }
 
     /// Does what a frame says. Whatever it does to the store runs to its end even when the viewer leaves meanwhile.

@@ -4,6 +4,7 @@ pub mod command;
 pub mod connection;
 pub mod follow;
 pub mod hub;
+pub mod limits;
 pub mod mailbox;
 pub mod seat;
 pub mod sessions;

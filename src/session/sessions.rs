@@ -4,13 +4,16 @@ use std::future::Future;
 
 use tracing::Instrument as _;
 
-use super::{hub::Hub, seat::Seat};
+use super::{hub::Hub, limits::Entrance, seat::Seat};
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
-    live::bus::Bus,
-    model::{caller::Caller, clock::Clock},
-    service::{access::Access, accounts::Accounts, history::Histories, messages::Messages, runs::Runs},
+    live::{bus::Bus, place::Places},
+    model::{
+        caller::{Caller, Origin},
+        clock::Clock,
+    },
+    service::{access::Access, accounts::Accounts, history::Histories, limits::Limits, messages::Messages, runs::Runs},
 };
 
 /// The parts that connections are made of. Cheap to clone.
@@ -30,6 +33,12 @@ pub struct Sessions {
     pub histories: Histories,
     /// Follows answers.
     pub runs: Runs,
+    /// How much may be sent.
+    pub limits: Limits,
+    /// Pings of a connection in a second that do not count.
+    pub free_pings: u32,
+    /// How many may be connected.
+    pub places: Places,
     /// Tells the time.
     pub clock: Clock,
     /// Runs what must not be cut short, and tells when to stop.
@@ -40,6 +49,16 @@ impl Sessions {
     /// Takes a place for the caller.
     pub fn seat(&self, caller: &Caller) -> Seat {
         Seat::take(self.hub.clone(), self.bus.clone(), caller)
+    }
+
+    /// Lets a caller in, if there is a place.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionLimit`] when there is none.
+    pub async fn enter(&self, caller: &Caller, origin: &Origin) -> Result<Entrance> {
+        let network = origin.address.parse().ok();
+        let place = self.places.take(caller.user_id, network).await?;
+        Ok(Entrance { network, place })
     }
 
     /// Runs an act on a task of its own: a viewer who goes away must not leave it half done.

@@ -21,6 +21,7 @@ mod grpcweb;
 mod harness;
 mod input;
 mod killed;
+mod limits;
 mod live;
 mod logs;
 mod metrics;

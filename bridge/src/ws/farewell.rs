@@ -12,8 +12,9 @@ use super::fault::Fault;
 use crate::refusal::{Reason, Refusal, reason_of};
 
 const CONNECTION_LIMIT_EXCEEDED: &str = "CONNECTION_LIMIT_EXCEEDED";
-/// The metadata of that reason that says whose limit it is, and its value for the node's.
-const LIMIT: (&str, &str) = ("limit", "node");
+const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
+/// The metadata of these reasons that says whose limit it is.
+const LIMIT: &str = "limit";
 
 /// The last words of a socket.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +36,7 @@ pub(crate) enum Close {
     Protocol,
     /// 1007: a text was not UTF-8.
     InvalidText,
-    /// 1008: the credential is no good, or the client sent rubbish time and again.
+    /// 1008: the credential is no good, or the client sent rubbish, or far too much, time and again.
     Policy,
     /// 1009: a message was larger than is read at all.
     TooLarge,
@@ -98,13 +99,18 @@ impl Farewell {
         match status.code() {
             Code::Ok => Close::Normal.into(),
             Code::Unauthenticated => Close::Policy.into(),
-            Code::ResourceExhausted => match status.get_details_error_info() {
-                Some(info) if info.reason == CONNECTION_LIMIT_EXCEEDED => {
-                    let node = info.metadata.get(LIMIT.0).is_some_and(|limit| limit == LIMIT.1);
-                    told(if node { Close::NodeFull } else { Close::TooMany })
-                }
-                _ => told(Close::Unavailable),
-            },
+            Code::ResourceExhausted => {
+                let info = status.get_details_error_info();
+                let reason = info.as_ref().map_or("", |info| &info.reason);
+                let limit = info.as_ref().and_then(|info| info.metadata.get(LIMIT)).map(String::as_str);
+                told(match (reason, limit) {
+                    (CONNECTION_LIMIT_EXCEEDED, Some("node")) => Close::NodeFull,
+                    (CONNECTION_LIMIT_EXCEEDED, _) => Close::TooMany,
+                    // It sent on and on although it was told to wait.
+                    (RATE_LIMIT_EXCEEDED, Some("connection")) => Close::Policy,
+                    _ => Close::Unavailable,
+                })
+            }
             Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
@@ -172,14 +178,19 @@ mod tests {
     }
 
     #[test]
-    fn a_full_node_is_told_from_a_user_with_too_many_connections() {
-        for (limit, close) in [("node", 4503), ("user", 4429), ("address", 4429)] {
-            let details =
-                ErrorDetails::with_error_info(CONNECTION_LIMIT_EXCEEDED, "colloquy", [("limit".into(), limit.into())]);
+    fn whose_limit_is_reached_decides_how_a_socket_closes() {
+        for (reason, limit, close) in [
+            (CONNECTION_LIMIT_EXCEEDED, "node", 4503),
+            (CONNECTION_LIMIT_EXCEEDED, "user", 4429),
+            (CONNECTION_LIMIT_EXCEEDED, "address", 4429),
+            (RATE_LIMIT_EXCEEDED, "connection", 1008),
+            (RATE_LIMIT_EXCEEDED, "", 3001),
+        ] {
+            let details = ErrorDetails::with_error_info(reason, "colloquy", [("limit".into(), limit.into())]);
             let status = Status::with_error_details(Code::ResourceExhausted, "too many", details);
             let farewell = Farewell::of_status(&status);
-            assert_eq!(u16::from(farewell.code.frame().code), close);
-            assert_eq!(farewell.fault.unwrap().code, CONNECTION_LIMIT_EXCEEDED);
+            assert_eq!(u16::from(farewell.code.frame().code), close, "{reason} {limit}");
+            assert_eq!(farewell.fault.unwrap().code, reason);
         }
     }
 }

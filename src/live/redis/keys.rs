@@ -1,9 +1,9 @@
 //! The names of everything on the server, all behind one prefix. What one script touches shares a hash tag, so that it
 //! lies in one slot of a cluster.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::fmt::Write as _;
 
-use crate::model::{credential::Digest, topic::Topic};
+use crate::model::{credential::Digest, limit::Network, topic::Topic};
 
 /// How the names of topics' channels end.
 const CHANNEL: &str = ":events";
@@ -56,8 +56,28 @@ impl Keys {
     }
 
     /// A sorted set: when somebody tried to sign in from an address.
-    pub(in crate::live) fn attempts_from(&self, address: IpAddr) -> String {
+    pub(in crate::live) fn attempts_from(&self, address: Network) -> String {
         format!("{}{{attempts}}:address:{address}", self.prefix)
+    }
+
+    /// A hash: what somebody sent, by window and part of it. Counted by user and address at once, all share a tag.
+    pub(in crate::live) fn counts(&self, name: &str) -> String {
+        format!("{}{{limits}}:{name}:counts", self.prefix)
+    }
+
+    /// A hash: the `count` of somebody's violations, and `until` when the last of them bars.
+    pub(in crate::live) fn strikes(&self, name: &str) -> String {
+        format!("{}{{limits}}:{name}:strikes", self.prefix)
+    }
+
+    /// A sorted set: who has violated a limit, by when that is forgotten.
+    pub(in crate::live) fn violators(&self) -> String {
+        format!("{}{{limits}}:violators", self.prefix)
+    }
+
+    /// A sorted set: live connections of a user or an address, by when they are taken for dead. All share a tag.
+    pub(in crate::live) fn places(&self, name: &str) -> String {
+        format!("{}{{places}}:{name}", self.prefix)
     }
 }
 

@@ -3,10 +3,7 @@
 mod memory;
 mod shared;
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use self::memory::Memory;
 use super::redis::Redis;
@@ -15,6 +12,7 @@ use crate::{
     model::{
         clock::{Clock, Timestamp},
         credential::Digest,
+        limit::Network,
     },
 };
 
@@ -46,8 +44,8 @@ pub struct Throttle {
 enum Subject {
     /// The name as it was typed, whether or not anybody has it: an answer must not tell.
     Account(Digest),
-    /// Of IPv6 the network, since a host has as many addresses as it likes.
-    Address(IpAddr),
+    /// Where it comes from.
+    Address(Network),
 }
 
 /// An attempt to sign in.
@@ -85,7 +83,11 @@ impl Throttle {
             None => self.memory.admit(&attempt).await,
         };
         match oldest {
-            Some(oldest) => Err(Error::RateLimited { retry_after: (oldest + self.limits.window).since(attempt.at) }),
+            Some(oldest) => Err(Error::RateLimited {
+                subject: "sign-in".to_owned(),
+                rate: None,
+                retry_after: (oldest + self.limits.window).since(attempt.at),
+            }),
             None => Ok(()),
         }
     }
@@ -101,21 +103,14 @@ impl Throttle {
     }
 
     fn attempt(&self, account: &str, address: &str) -> Attempt {
-        Attempt { account: subject_of_account(account), address: subject_of_address(address), at: self.clock.now() }
+        Attempt {
+            account: subject_of_account(account),
+            address: address.parse().ok().map(Subject::Address),
+            at: self.clock.now(),
+        }
     }
 }
 
 fn subject_of_account(account: &str) -> Subject {
     Subject::Account(Digest::of(&account.to_lowercase()))
-}
-
-fn subject_of_address(address: &str) -> Option<Subject> {
-    let address = match address.parse::<IpAddr>().ok()?.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
-    };
-    Some(Subject::Address(address))
 }

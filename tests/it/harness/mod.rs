@@ -40,6 +40,18 @@ const BRIDGE_KEY: &str = "the key of the tests' own bridge";
 const CONFIG_FILE: &str = "colloquy.toml";
 /// Bytes that a stream holds at most for a caller that does not read; as small as the bridge's.
 const STREAM_WINDOW: u32 = 64 << 10;
+/// Limits that tests other than those of limits would reach.
+const WITHOUT_LIMITS: [(&str, &str); 9] = [
+    ("max_connections", "1000000"),
+    ("max_connections_per_user", "1000000"),
+    ("max_connections_per_address", "1000000"),
+    ("messages_per_second", "1000000"),
+    ("messages_per_minute", "1000000"),
+    ("messages_per_hour", "1000000"),
+    ("messages_per_day", "1000000"),
+    ("requests_per_second", "1000000"),
+    ("requests_per_minute", "1000000"),
+];
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -128,7 +140,7 @@ impl Server {
             ("echo_interval", "0.001"),
         ];
         let kept = kept.iter().map(|(name, text)| (*name, text.as_str()));
-        let flags = own.into_iter().chain(kept).chain(settings.iter().copied());
+        let flags = own.into_iter().chain(WITHOUT_LIMITS).chain(kept).chain(settings.iter().copied());
         Settings::load(file, &flags.map(|(name, text)| (name.to_owned(), text.to_owned())).collect::<Vec<_>>())
     }
 

@@ -6,7 +6,7 @@ use colloquy::cli::serve::Addresses;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::{BRIDGE_KEY, Data, PATIENCE, Server, soon, within};
+use super::{BRIDGE_KEY, Data, PATIENCE, Server, WITHOUT_LIMITS, soon, within};
 
 /// Where a process logs to, in its folder.
 const LOG: &str = "stderr.log";
@@ -110,7 +110,7 @@ fn command(name: &str, data: &Data, settings: &[(&str, &str)]) -> Command {
     let own = [("grpc_addr", "127.0.0.1:0"), ("http_addr", "127.0.0.1:0"), ("log_format", "pretty")];
     let kept = data.settings();
     let kept = kept.iter().map(|(name, text)| (*name, text.as_str()));
-    for (name, value) in own.into_iter().chain(kept).chain(settings.iter().copied()) {
+    for (name, value) in own.into_iter().chain(WITHOUT_LIMITS).chain(kept).chain(settings.iter().copied()) {
         command.arg("--set").arg(format!("{name}={value}"));
     }
     command.env("COLLOQUY_BRIDGE_KEY", BRIDGE_KEY);

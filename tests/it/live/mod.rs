@@ -3,6 +3,8 @@
 
 mod away;
 mod bus;
+mod limit;
+mod places;
 mod signals;
 mod throttle;
 mod tickets;

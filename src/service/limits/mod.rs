@@ -1,0 +1,107 @@
+//! The rules on how much anybody may send: whose messages look human has more, and who sends too much waits.
+
+mod habit;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use moka::future::Cache;
+
+use self::habit::Habit;
+use crate::{
+    error::{Error, Result},
+    live::limit::{Kind, Limiter, Refused, Sender},
+    model::{
+        caller::{Caller, Origin},
+        clock::Clock,
+        ids::UserId,
+        limit::{Allowance, Network, Rate},
+        user::Role,
+    },
+};
+
+/// Users whose habits are remembered at most.
+const CAPACITY: u64 = 100_000;
+/// How long a habit is remembered after the last message.
+const MEMORY: Duration = Duration::from_secs(3600);
+
+/// Knows how much everybody may send. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Limits(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    limiter: Limiter,
+    judged: usize,
+    habits: Cache<UserId, Arc<Mutex<Habit>>>,
+}
+
+impl Limits {
+    /// Judges habits by the intervals between so many messages.
+    pub fn new(clock: Clock, limiter: Limiter, judged: usize) -> Self {
+        let habits = Cache::builder().max_capacity(CAPACITY).time_to_idle(MEMORY).build();
+        Self(Arc::new(Inner { clock, limiter, judged, habits }))
+    }
+
+    /// Counts a frame of a live connection. Internal services are not limited.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when it is too many; it does not count then, and must not be obeyed.
+    pub async fn frame(&self, caller: &Caller, network: Option<Network>) -> Result<()> {
+        if caller.role == Role::Service {
+            return Ok(());
+        }
+        let has_bonus = self.has_bonus(caller.user_id).await;
+        let sender = Sender { user_id: Some(caller.user_id), network };
+        let admitted = self.0.limiter.admit(Kind::Frames, sender, has_bonus).await;
+        admitted.map(drop).map_err(|refused| refusal(Kind::Frames, refused))
+    }
+
+    /// Counts a call, of a caller or, when nobody signed in, of an address alone; returns what is left. `None` when nothing
+    /// limits the caller, such as an internal service.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when it is too many; it does not count then.
+    pub async fn request(&self, caller: Option<&Caller>, origin: &Origin) -> Result<Option<Allowance>> {
+        if caller.is_some_and(|caller| caller.role == Role::Service) {
+            return Ok(None);
+        }
+        let sender = Sender { user_id: caller.map(|caller| caller.user_id), network: origin.address.parse().ok() };
+        let admitted = self.0.limiter.admit(Kind::Requests, sender, false).await;
+        admitted.map_err(|refused| refusal(Kind::Requests, refused))
+    }
+
+    /// The limits on calls.
+    pub fn request_rates(&self) -> &[Rate] {
+        self.0.limiter.rules().rates(Kind::Requests)
+    }
+
+    /// Notes a message; whether its sender has earned a bonus.
+    async fn has_bonus(&self, user_id: UserId) -> bool {
+        let habit = self.0.habits.get_with(user_id, async { Arc::default() }).await;
+        let seen = habit.lock().unwrap_or_else(PoisonError::into_inner).note(self.0.clock.now(), self.0.judged);
+        if let Some(anomaly) = seen.anomaly {
+            metrics::counter!("colloquy_rate_anomalies_total").increment(1);
+            tracing::warn!(
+                user.id = %user_id,
+                burst = anomaly.burst,
+                mean = anomaly.mean,
+                "somebody sends much more than usual"
+            );
+        }
+        seen.is_human
+    }
+}
+
+fn refusal(kind: Kind, refused: Refused) -> Error {
+    let Refused { subject, rate, retry_after, is_new } = refused;
+    metrics::counter!("colloquy_rate_limited_total", "kind" => kind.as_str()).increment(1);
+    if is_new {
+        metrics::counter!("colloquy_rate_violations_total", "kind" => kind.as_str()).increment(1);
+        tracing::info!(subject = %subject, kind = kind.as_str(), retry_after_ms = retry_after.as_millis(), "a limit is reached");
+    }
+    Error::RateLimited { subject: subject.to_string(), rate, retry_after }
+}
