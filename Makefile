@@ -50,7 +50,7 @@ fmt: $(TOOLS) ## Formats code and contract
 
 bench: ## Measures against named peers and prints tables
 	$(CARGO) bench --locked -p colloquy-bridge --bench transcode
-	$(CARGO) bench --locked -p colloquy --bench colloquy
+	FSYNC=on tests/services.sh $(CARGO) bench --locked -p colloquy --bench colloquy
 
 clean: ## Removes what was built and installed
 	$(CARGO) clean

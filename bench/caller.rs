@@ -48,6 +48,11 @@ impl Caller {
         Ok(Self { grpc: node.grpc, http: node.http, token })
     }
 
+    /// The same one at another node.
+    pub(crate) fn at(&self, node: &Node) -> Self {
+        Self { grpc: node.grpc, http: node.http, token: self.token.clone() }
+    }
+
     /// The value of the `authorization` header.
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.token)

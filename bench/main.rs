@@ -4,14 +4,17 @@
 #![expect(clippy::print_stdout, reason = "a program that prints tables")]
 
 mod caller;
+mod delivery;
 mod latency;
 mod memory;
 mod process;
 mod provider;
 mod requests;
 mod sends;
+mod servers;
 mod startup;
 mod table;
+mod viewers;
 
 use std::{future::Future, time::Duration};
 
@@ -21,7 +24,8 @@ use self::table::Table;
 
 /// How long one measurement may take.
 const LIMIT: Duration = Duration::from_secs(180);
-const NAMES: [&str; 5] = ["latency", "memory", "requests", "startup", "sends"];
+const NAMES: [&str; 8] =
+    ["latency", "memory", "requests", "startup", "sends_sqlite", "sends_postgres", "delivery", "viewers"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -50,7 +54,10 @@ async fn measure(name: &str) -> Result<Table> {
         "memory" => bounded(memory::measure()).await,
         "requests" => bounded(requests::measure()).await,
         "startup" => bounded(startup::measure()).await,
-        _ => bounded(sends::measure()).await,
+        "sends_sqlite" => bounded(sends::on_sqlite()).await,
+        "sends_postgres" => bounded(sends::on_postgres()).await,
+        "delivery" => bounded(delivery::measure()).await,
+        _ => bounded(viewers::measure()).await,
     }
 }
 
@@ -64,6 +71,7 @@ async fn be_peer(arguments: &[String]) -> Result<()> {
     match arguments {
         [name, upstream] if name == latency::RELAY => latency::relay::serve(upstream).await,
         [name] if name == memory::PLAIN => memory::plain::serve().await,
+        [name] if name == viewers::CRIER => viewers::crier::serve().await,
         _ => anyhow::bail!("no such peer"),
     }
 }

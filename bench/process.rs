@@ -85,6 +85,11 @@ impl Node {
         resident_kib(&self.child)
     }
 
+    /// How long its threads have run so far.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        processor_time(&self.child)
+    }
+
     /// Ends the process at once.
     pub(crate) async fn end(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
@@ -115,6 +120,11 @@ impl Peer {
         resident_kib(&self.child)
     }
 
+    /// How long its threads have run so far.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        processor_time(&self.child)
+    }
+
     /// Ends the process at once.
     pub(crate) async fn end(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
@@ -142,4 +152,13 @@ fn resident_kib(child: &Child) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// In user and system mode, of all threads; counted in hundredths of a second, as proc(5) says of `utime` and `stime`.
+fn processor_time(child: &Child) -> Result<Duration> {
+    let id = child.id().context("the process has ended")?;
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
+    let ticks: Vec<u64> = fields.split(' ').skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(Duration::from_millis(10 * ticks.iter().sum::<u64>()))
 }

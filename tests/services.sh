@@ -38,22 +38,30 @@ trap end EXIT
 
 echo colloquy >"$folder/password"
 "${as_user[@]}" "$bin/initdb" -D "$folder/postgres" -U colloquy --pwfile "$folder/password" --auth scram-sha-256 --encoding UTF8 --locale C.UTF-8 >/dev/null
-# What is lost with the machine may be lost here: nothing of it is kept.
+# What is lost with the machine may be lost here: nothing of it is kept. Measurements want FSYNC=on.
 postgres_port=$(free_port)
-"${as_user[@]}" "$bin/postgres" -D "$folder/postgres" -p "$postgres_port" -h 127.0.0.1 -k "$folder" -c fsync=off \
+"${as_user[@]}" "$bin/postgres" -D "$folder/postgres" -p "$postgres_port" -h 127.0.0.1 -k "$folder" -c fsync="${FSYNC:-off}" \
 	-c max_connections=1000 -c log_min_messages=fatal -c log_statement=none >"$folder/postgres.log" 2>&1 &
 postgres=$!
 redis_port=$(free_port)
-redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no --dir "$folder" >/dev/null &
+# One server with all slots of a cluster: it refuses what would not work on many, such as a script with keys of two slots.
+redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no --dir "$folder" \
+	--cluster-enabled yes --cluster-port "$(free_port)" >/dev/null &
 redis=$!
 
 for _ in $(seq 100); do
-	if "$bin/pg_isready" -q -h 127.0.0.1 -p "$postgres_port" && redis-cli -p "$redis_port" ping >/dev/null 2>&1; then
+	if "$bin/pg_isready" -q -h 127.0.0.1 -p "$postgres_port" && redis-cli -p "$redis_port" cluster info 2>/dev/null | grep -q cluster_state; then
 		break
 	fi
 	sleep 0.1
 done
 "$bin/pg_isready" -q -h 127.0.0.1 -p "$postgres_port" || { cat "$folder/postgres.log" >&2; exit 1; }
+
+redis-cli -p "$redis_port" cluster addslotsrange 0 16383 >/dev/null
+for _ in $(seq 100); do
+	if redis-cli -p "$redis_port" cluster info | grep -q cluster_state:ok; then break; fi
+	sleep 0.1
+done
 
 export COLLOQUY_TEST_DATABASE_URL="postgres://colloquy:colloquy@127.0.0.1:$postgres_port/postgres"
 export COLLOQUY_TEST_REDIS_URL="redis://127.0.0.1:$redis_port/"

@@ -1,20 +1,14 @@
-//! Messages a second, sent over gRPC and not answered; beside the bare store: the same two writes, in a transaction each, by
-//! one connection to the same database.
+//! On SQLite; the peer is one connection that writes into the same file.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use colloquy::proto::{SendMessageRequest, chat_service_client::ChatServiceClient};
 use diesel::{connection::SimpleConnection as _, prelude::*};
-use futures_util::future::try_join_all;
-use tonic::Request;
 use uuid::Uuid;
 
-use super::{caller::Caller, process::Node, table::Table};
+use super::{CONNECTIONS, CONTENT, ROUND, send_all, table};
+use crate::{caller::Caller, process::Node, table::Table};
 
-const CONNECTIONS: usize = 32;
-const ROUND: Duration = Duration::from_secs(4);
-const CONTENT: &str = "How long is the Danube, and which countries does it pass?";
 const SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
                      PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;";
 
@@ -53,50 +47,29 @@ pub(crate) async fn measure() -> Result<Table> {
     let node = Node::start(&folder, &[]).await?;
     let caller = Caller::register(&node).await?;
     let conversations = caller.conversations(CONNECTIONS).await?;
-    let ours = try_join_all(conversations.iter().map(|conversation| send(&caller, conversation))).await?;
+    let ours = send_all(&caller, &conversations).await?;
     node.end().await?;
 
     let conversations: Vec<Uuid> = conversations.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
     let file = folder.path().join("colloquy.db");
     let peer = tokio::task::spawn_blocking(move || write(&file.to_string_lossy(), &conversations)).await??;
-    let rate = |count: usize| count as f64 / ROUND.as_secs_f64();
-    let title = format!("sends: messages over gRPC on {CONNECTIONS} connections, beside the bare store");
-    Ok(Table::new(title).row("messages", "/s", rate(ours.iter().sum()), rate(peer)))
+    Ok(table("the bare store", &ours, &peer.into_iter().collect()))
 }
 
-/// Sends one message after another for as long as the round lasts, and returns how many.
-async fn send(caller: &Caller, conversation: &str) -> Result<usize> {
-    let (mut client, credential) = (ChatServiceClient::new(caller.channel().await?), caller.credential()?);
-    let end = Instant::now() + ROUND;
-    let mut sent = 0;
-    while Instant::now() < end {
-        let mut request = Request::new(SendMessageRequest {
-            conversation_id: conversation.to_owned(),
-            content: CONTENT.to_owned(),
-            client_message_id: Some(sent.to_string()),
-            reply: Some(false),
-            ..SendMessageRequest::default()
-        });
-        request.metadata_mut().insert("authorization", credential.clone());
-        client.send_message(request).await?;
-        sent += 1;
-    }
-    Ok(sent)
-}
-
-/// Writes one message after another for as long as the round lasts, and returns how many.
-fn write(file: &str, ids: &[Uuid]) -> Result<usize> {
+/// Writes one message after another for as long as the round lasts, and returns how long each took.
+fn write(file: &str, ids: &[Uuid]) -> Result<Vec<Duration>> {
     let mut connection = SqliteConnection::establish(file)?;
     connection.batch_execute(SETUP)?;
     let author: Vec<u8> = users::table.select(users::id).first(&mut connection)?;
     let end = Instant::now() + ROUND;
-    let mut written = 0;
+    let mut took = Vec::new();
     while Instant::now() < end {
-        let conversation = ids[written % ids.len()].as_bytes().as_slice();
+        let conversation = ids[took.len() % ids.len()].as_bytes().as_slice();
+        let begun = Instant::now();
         connection.immediate_transaction(|connection| append(connection, conversation, &author))?;
-        written += 1;
+        took.push(begun.elapsed());
     }
-    Ok(written)
+    Ok(took)
 }
 
 fn append(connection: &mut SqliteConnection, conversation: &[u8], author: &[u8]) -> QueryResult<()> {
