@@ -38,9 +38,12 @@ async fn pass_on(stream: TcpStream, cried: broadcast::Sender<Message>) -> Result
     loop {
         tokio::select! {
             text = heard.recv() => socket.send(text?).await?,
-            text = socket.next() => match text.context("the socket has ended")?? {
-                text @ Message::Text(_) => drop(cried.send(text)),
-                _ => {}
+            text = socket.next() => {
+                let text = text.context("the socket has ended")??;
+                if text.is_text() {
+                    // Nobody listens: everybody has gone.
+                    let _ = cried.send(text);
+                }
             },
         }
     }

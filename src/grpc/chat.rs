@@ -14,11 +14,13 @@ use crate::{
         conversation::MemberRole,
         cursor::Cursor,
         ids::{ConversationId, MessageId},
+        topic::Topic,
     },
     proto::{self, chat_service_server::ChatService},
     service::messages::Sending,
     session::{
-        follow::{self, Following},
+        follow::{self, Coming, Following},
+        seat::Seat,
         sessions::Sessions,
     },
 };
@@ -39,17 +41,17 @@ impl ChatApi {
         Self { sessions, models, wait }
     }
 
-    /// The events of one answer, from a place on.
+    /// The events of one answer, from a place on. The seat is taken before: the end of a right from then on reaches it.
     async fn follow(
         &self,
         caller: &Caller,
+        seat: Seat,
         message_id: MessageId,
         after: Cursor,
-        is_new: bool,
+        coming: Coming,
     ) -> Result<impl Stream<Item = Result<proto::ChatEvent, Status>> + Send + use<>> {
         let membership = self.sessions.access.message(caller, message_id, MemberRole::Viewer).await?;
-        let following = Following { membership, message_id, after, is_new };
-        let seat = self.sessions.seat(caller);
+        let following = Following { membership, message_id, after, coming };
         let steps = follow::follow(seat, self.sessions.runs.clone(), self.sessions.lifecycle.clone(), following);
         Ok(steps.filter_map(|step| {
             future::ready(match step {
@@ -104,9 +106,15 @@ impl ChatService for ChatApi {
             Some(id) => id,
             None => messages.open_conversation(&caller, &sending).await.map_err(as_message)?,
         };
+        // Joined before it is sent: the sender sees the answer from its first piece.
+        self.sessions.access.conversation(&caller, conversation_id, MemberRole::Member).await?;
+        let mut seat = self.sessions.seat(&caller);
+        seat.join(&Topic::Conversation(conversation_id), None).await;
         let sent = messages.send(&caller, conversation_id, sending).await.map_err(as_message)?;
         let reply = sent.reply.ok_or(Error::FailedPrecondition("this message was sent before without an answer"))?;
-        let events = self.follow(&caller, reply.id, Cursor::default(), true).await?;
+        let (id, is_repeat) = (reply.id, sent.is_repeat);
+        let coming = if is_repeat { Coming::Again } else { Coming::Ahead(Box::new(reply)) };
+        let events = self.follow(&caller, seat, id, Cursor::default(), coming).await?;
         let responses = events.map(|event| Ok(proto::StreamChatResponse { event: Some(event?) }));
         Ok(Response::new(Box::pin(responses)))
     }
@@ -121,7 +129,8 @@ impl ChatService for ChatApi {
         let request = request.into_inner();
         let message_id = parse::id("message_id", &request.message_id)?;
         let after = u64::try_from(request.after).map_err(|_| Error::invalid("after", "must not be negative"))?;
-        let events = self.follow(&caller, message_id, Cursor::from_offset(after), false).await?;
+        let seat = self.sessions.seat(&caller);
+        let events = self.follow(&caller, seat, message_id, Cursor::from_offset(after), Coming::Back).await?;
         let responses = events.map(|event| Ok(proto::ResumeChatResponse { event: Some(event?) }));
         Ok(Response::new(Box::pin(responses)))
     }

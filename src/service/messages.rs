@@ -46,6 +46,8 @@ pub struct Sent {
     pub message: Message,
     /// Its answer.
     pub reply: Option<Message>,
+    /// Whether it was sent before, and now only found again.
+    pub is_repeat: bool,
 }
 
 /// Sends messages. Cheap to clone.
@@ -144,7 +146,7 @@ impl Messages {
         };
         let turn = self.store.append_turn(&membership, &turn).await?;
         let reply = turn.reply.clone().ok_or_else(|| Error::internal(anyhow::anyhow!("no answer was appended")))?;
-        self.begin(membership, turn, Place::Beside(id)).await?;
+        self.begin(membership, turn, Place::Beside(id)).await;
         Ok(reply)
     }
 
@@ -188,15 +190,15 @@ impl Messages {
         let turn = self.store.append_turn(&membership, &turn).await?;
         let message =
             turn.message.clone().ok_or_else(|| Error::internal(anyhow::anyhow!("no message was appended")))?;
-        let sent = Sent { message, reply: turn.reply.clone() };
+        let sent = Sent { message, reply: turn.reply.clone(), is_repeat: turn.is_repeat };
         if !turn.is_repeat {
-            self.begin(membership, turn, place).await?;
+            self.begin(membership, turn, place).await;
         }
         Ok(sent)
     }
 
     /// Tells the members what was appended and starts the answer.
-    async fn begin(&self, membership: Membership, turn: Turn, place: Place) -> Result<()> {
+    async fn begin(&self, membership: Membership, turn: Turn, place: Place) {
         let conversation_id = membership.conversation_id;
         let topic = Topic::Conversation(conversation_id);
         // Words that were there: an answer stands beside one already.
@@ -216,9 +218,8 @@ impl Messages {
             self.runs.launch(membership, reply, is_another);
         }
         for replaced in turn.replaced {
-            self.runs.ask_to_stop(&membership, replaced).await?;
+            self.runs.hurry(replaced);
         }
-        Ok(())
     }
 
     async fn find(&self, membership: &Membership, id: MessageId) -> Result<Message> {

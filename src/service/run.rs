@@ -91,11 +91,24 @@ impl Runs {
         let outcome = Outcome { status, content, model, finish_reason, usage, tool_calls, is_cached, error };
         match self.settle_in_store(id, &outcome).await {
             Ok(Some(message)) => self.tell_end(message).await,
-            Ok(None) => tracing::warn!(message.id = %id, "the run was ended by another node"),
+            Ok(None) => self.tell_end_elsewhere(run, status).await,
             // The lease runs out, and whoever finds it then ends the run with what was logged.
             Err(error) => tracing::error!(message.id = %id, error = format!("{error:?}"), "cannot settle the run"),
         }
         metrics::counter!("colloquy_runs_ended_total", "status" => status.as_str()).increment(1);
+    }
+
+    /// A run that is not this node's any more was ended by another, which tells so; or by a try of this node's whose answer
+    /// was lost, and then nobody has told it yet.
+    async fn tell_end_elsewhere(&self, run: &Run, status: MessageStatus) {
+        let id = run.reply.id;
+        match self.store().message(&run.membership, id).await {
+            Ok(Some(message)) if message.status == status => self.tell_end(message).await,
+            Ok(_) => tracing::warn!(message.id = %id, "the run was ended by another node"),
+            Err(error) => {
+                tracing::error!(message.id = %id, error = format!("{error:?}"), "cannot tell how the run ended")
+            }
+        }
     }
 
     /// Tells the viewers that a run has ended, and with what.

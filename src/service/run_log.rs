@@ -1,8 +1,9 @@
 //! The log of runs: one writer commits the pieces of all runs together, and a piece is shown only after its commit.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, future::Future, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::insist::insist;
 use crate::{
@@ -38,7 +39,11 @@ impl Logged {
 
 /// Appends to the log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct RunLog(mpsc::Sender<Entry>);
+pub(super) struct RunLog {
+    entries: mpsc::Sender<Entry>,
+    /// Held by whoever writes to many runs at once: two statements that do must not wait for each other's rows.
+    turn: Arc<Mutex<()>>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -50,8 +55,16 @@ impl RunLog {
     /// Starts the writer; it ends when nobody can append any more.
     pub(super) fn start(store: Store, node: NodeId, clock: Clock, lifecycle: &Lifecycle) -> Self {
         let (sender, entries) = mpsc::channel(BACKLOG);
-        lifecycle.spawn_helper(write(store, node, clock, entries, lifecycle.clone()));
-        Self(sender)
+        let turn = Arc::<Mutex<()>>::default();
+        let writer = Writer { store, node, clock, turn: turn.clone() };
+        lifecycle.spawn_helper(writer.write(entries, lifecycle.stopped().clone()));
+        Self { entries: sender, turn }
+    }
+
+    /// Does something to many runs at once, apart from what the writer does.
+    pub(super) async fn apart<T>(&self, act: impl Future<Output = T>) -> T {
+        let _turn = self.turn.lock().await;
+        act.await
     }
 
     /// Appends a piece and returns once it is committed.
@@ -60,32 +73,43 @@ impl RunLog {
         let offset = i64::try_from(offset).map_err(Error::internal)?;
         let chunk = Chunk { message_id, offset, content: content.to_owned() };
         let gone = || Error::internal(anyhow::anyhow!("the writer of the run log is gone"));
-        self.0.send(Entry { chunk, done }).await.map_err(|_| gone())?;
+        self.entries.send(Entry { chunk, done }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
-async fn write(store: Store, node: NodeId, clock: Clock, mut entries: mpsc::Receiver<Entry>, lifecycle: Lifecycle) {
-    let mut group = Vec::with_capacity(GROUP);
-    // At the hard stop the runs settle what they hold; nothing is appended any more.
-    while let Some(taken) = lifecycle.stopped().run_until_cancelled(entries.recv_many(&mut group, GROUP)).await
-        && taken > 0
-    {
-        metrics::histogram!("colloquy_run_log_group_size").record(taken as f64);
-        let (chunks, waiting): (Vec<Chunk>, Vec<_>) = group.drain(..).map(|entry| (entry.chunk, entry.done)).unzip();
-        let result = commit(&store, node, clock, &chunks).await;
-        for (chunk, done) in chunks.iter().zip(waiting) {
-            let answer = match &result {
-                Ok(lost) if lost.contains(&chunk.message_id) => Ok(Logged::NotOwned),
-                Ok(_) => Ok(Logged::Written),
-                Err(error) => Err(Error::Unavailable { part: "store", source: anyhow::anyhow!("{error}") }),
-            };
-            // A run that was cancelled does not wait for its answer.
-            let _ = done.send(answer);
-        }
-    }
+struct Writer {
+    store: Store,
+    node: NodeId,
+    clock: Clock,
+    turn: Arc<Mutex<()>>,
 }
 
-async fn commit(store: &Store, node: NodeId, clock: Clock, chunks: &[Chunk]) -> Result<HashSet<MessageId>> {
-    insist("run log", || store.append_chunks(node, chunks, clock.now())).await
+impl Writer {
+    async fn write(self, mut entries: mpsc::Receiver<Entry>, stopped: CancellationToken) {
+        let mut group = Vec::with_capacity(GROUP);
+        // At the hard stop the runs settle what they hold; nothing is appended any more.
+        while let Some(taken) = stopped.run_until_cancelled(entries.recv_many(&mut group, GROUP)).await
+            && taken > 0
+        {
+            metrics::histogram!("colloquy_run_log_group_size").record(taken as f64);
+            let (chunks, waiting): (Vec<Chunk>, Vec<_>) =
+                group.drain(..).map(|entry| (entry.chunk, entry.done)).unzip();
+            let result = self.commit(&chunks).await;
+            for (chunk, done) in chunks.iter().zip(waiting) {
+                let answer = match &result {
+                    Ok(lost) if lost.contains(&chunk.message_id) => Ok(Logged::NotOwned),
+                    Ok(_) => Ok(Logged::Written),
+                    Err(error) => Err(Error::Unavailable { part: "store", source: anyhow::anyhow!("{error}") }),
+                };
+                // A run that was cancelled does not wait for its answer.
+                let _ = done.send(answer);
+            }
+        }
+    }
+
+    async fn commit(&self, chunks: &[Chunk]) -> Result<HashSet<MessageId>> {
+        let _turn = self.turn.lock().await;
+        insist("run log", || self.store.append_chunks(self.node, chunks, self.clock.now())).await
+    }
 }

@@ -119,19 +119,11 @@ impl Runs {
     /// Starts the run of an answer that was appended with this node's lease. One that `is_another` beside a first one is
     /// made anew, whatever the cache holds.
     pub(crate) fn launch(&self, membership: Membership, reply: Message, is_another: bool) {
-        let handle = Handle::default();
-        let id = reply.id;
-        self.active().insert(id, handle.clone());
-        metrics::gauge!("colloquy_runs_active").increment(1);
-        let runs = self.clone();
+        let active = Active::enter(self.clone(), reply.id);
         // Within that of the request: what is logged of a run names who asked for it, however long it lasts.
-        let span = tracing::info_span!("run", conversation.id = %reply.conversation_id, message.id = %id);
+        let span = tracing::info_span!("run", conversation.id = %reply.conversation_id, message.id = %reply.id);
         let making = async move {
-            runs.make(Run { membership, reply, is_another }, handle.stop).await;
-            runs.active().remove(&id);
-            handle.ended.cancel();
-            runs.0.ended.notify_waiters();
-            metrics::gauge!("colloquy_runs_active").decrement(1);
+            active.runs.make(Run { membership, reply, is_another }, active.handle.stop.clone()).await;
         };
         self.0.lifecycle.spawn(making.instrument(span));
     }
@@ -149,10 +141,14 @@ impl Runs {
     /// Leaves word that a run shall stop, without waiting for it.
     pub(crate) async fn ask_to_stop(&self, membership: &Membership, id: MessageId) -> Result<()> {
         self.0.store.request_stop(membership, id).await?;
-        self.stop_here(id);
-        // Whoever misses the signal reads the word with its lease.
-        self.0.signals.send(Signal::RunStopping(id));
+        self.hurry(id);
         Ok(())
+    }
+
+    /// Tells the run for which word was left, here or on another node. Whoever misses it reads the word with its lease.
+    pub(crate) fn hurry(&self, id: MessageId) {
+        self.stop_here(id);
+        self.0.signals.send(Signal::RunStopping(id));
     }
 
     /// Leaves word that every run of a conversation shall stop.
@@ -226,9 +222,10 @@ impl Runs {
     }
 
     async fn tend(&self) -> Result<()> {
-        if !self.active().is_empty() {
+        let active: Vec<MessageId> = self.active().keys().copied().collect();
+        if !active.is_empty() {
             let (node, until) = self.new_lease();
-            for id in self.0.store.renew_leases(node, until).await? {
+            for id in self.0.log.apart(self.0.store.renew_leases(node, &active, until)).await? {
                 self.stop_here(id);
             }
         }
@@ -243,7 +240,17 @@ impl Runs {
         self.compare_clocks().await?;
         let budget = self.0.limits.context_tokens;
         let estimate = |path: i64, message: &Message| estimate(path, message, budget);
-        for message in self.0.store.interrupt_expired(self.lease_time(), &run::interrupted(), estimate).await? {
+        for id in self.0.store.expired_runs(self.lease_time()).await? {
+            let ended = self.0.store.interrupt_expired(id, self.lease_time(), &run::interrupted(), estimate).await;
+            let message = match ended {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                // The others shall not wait for one that cannot be ended.
+                Err(error) => {
+                    tracing::error!(message.id = %id, error = format!("{error:?}"), "cannot end a run whose node is gone");
+                    continue;
+                }
+            };
             tracing::warn!(message.id = %message.id, "ended a run whose node is gone");
             metrics::counter!("colloquy_runs_ended_total", "status" => "interrupted").increment(1);
             self.tell_end(message).await;
@@ -314,6 +321,31 @@ impl Runs {
 
     pub(super) fn limits(&self) -> Limits {
         self.0.limits
+    }
+}
+
+/// A run that is being made here; it is forgotten when it is dropped, however it ended.
+struct Active {
+    runs: Runs,
+    id: MessageId,
+    handle: Handle,
+}
+
+impl Active {
+    fn enter(runs: Runs, id: MessageId) -> Self {
+        let handle = Handle::default();
+        runs.active().insert(id, handle.clone());
+        metrics::gauge!("colloquy_runs_active").increment(1);
+        Self { runs, id, handle }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.runs.active().remove(&self.id);
+        self.handle.ended.cancel();
+        self.runs.0.ended.notify_waiters();
+        metrics::gauge!("colloquy_runs_active").decrement(1);
     }
 }
 

@@ -76,6 +76,8 @@ pub fn connect(
             let expiry = connection.expiry.next;
             tokio::select! {
                 frame = frames.next() => match frame {
+                    // Nothing is done any more for somebody who has been signed out.
+                    Some(_) if connection.seat.is_signed_out() => {}
                     Some((id, command)) => match Box::pin(connection.admit(&command)).await {
                         Ok(()) => for outgoing in Box::pin(connection.obey(id, command)).await {
                             yield Ok(outgoing);
@@ -177,9 +179,10 @@ impl Connection {
         sending: Sending,
     ) -> Vec<Outgoing> {
         let (messages, caller) = (self.sessions.messages.clone(), self.caller.clone());
-        let conversation_id = match named.or_else(|| self.only_conversation()) {
-            Some(id) => id,
-            None => {
+        let conversation_id = match named.map_or_else(|| self.only_conversation(), |id| Ok(Some(id))) {
+            Err(error) => return vec![Outgoing::Answer(reply_to, Answer::Refused(error))],
+            Ok(Some(id)) => id,
+            Ok(None) => {
                 let (messages, caller, sending) = (messages.clone(), caller.clone(), sending.clone());
                 let opened = self.sessions.run(async move { messages.open_conversation(&caller, &sending).await });
                 match opened.await {
@@ -200,8 +203,12 @@ impl Connection {
                 };
                 joined.into_iter().chain([Outgoing::Answer(reply_to, accepted)]).collect()
             }
-            // Whoever may not see the conversation has not joined it either: one answer says it all.
-            Err(error) => vec![Outgoing::Answer(reply_to, Answer::Refused(error))],
+            Err(error) => {
+                // Whoever may not see the conversation has not joined it either: one answer says it all.
+                let is_joined = self.seat.has_joined(&Topic::Conversation(conversation_id));
+                let joined = joined.into_iter().filter(|_| is_joined);
+                joined.chain([Outgoing::Answer(reply_to, Answer::Refused(error))]).collect()
+            }
         }
     }
 
@@ -213,13 +220,16 @@ impl Connection {
         self.join(None, id).await
     }
 
-    /// The conversation that is joined, when it is one.
-    fn only_conversation(&self) -> Option<ConversationId> {
+    /// The conversation that is joined, if any is.
+    fn only_conversation(&self) -> Result<Option<ConversationId>> {
         let mut joined = self.seat.topics().filter_map(|topic| match topic {
             Topic::Conversation(id) => Some(*id),
             Topic::User(_) | Topic::System | Topic::Event(_) => None,
         });
-        joined.next().filter(|_| joined.next().is_none())
+        match (joined.next(), joined.next()) {
+            (_, Some(_)) => Err(Error::invalid("conversation_id", "is needed where several conversations are joined")),
+            (only, None) => Ok(only),
+        }
     }
 
     async fn stop(&self, message_id: MessageId) -> Result<Answer> {

@@ -1,5 +1,7 @@
 //! Following one run, from any place of its answer to its end: what gRPC and SSE viewers of a single answer get.
 
+use std::time::Duration;
+
 use async_stream::try_stream;
 use futures_util::Stream;
 use tracing::Instrument as _;
@@ -23,8 +25,22 @@ use crate::{
     service::runs::Runs,
 };
 
+/// How long nothing may come before the answer is read again: whoever had to tell its end may be gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// How a viewer comes to an answer.
+#[derive(Clone, Debug)]
+pub enum Coming {
+    /// It was appended, as it is here, after its topic was joined: all of it is still to come.
+    Ahead(Box<Message>),
+    /// It was asked for once more: `start` comes first, whatever has become of the run.
+    Again,
+    /// To go on from a place.
+    Back,
+}
+
 /// Which answer to follow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Following {
     /// The viewer's right to see it.
     pub membership: Membership,
@@ -32,8 +48,8 @@ pub struct Following {
     pub message_id: MessageId,
     /// The place up to which the viewer has it.
     pub after: Cursor,
-    /// Whether the viewer asked for the answer just now: `start` comes first then, whatever has become of the run.
-    pub is_new: bool,
+    /// How the viewer comes to it.
+    pub coming: Coming,
 }
 
 /// A step of an answer: the place behind it, and the step.
@@ -46,43 +62,54 @@ pub fn follow(
     lifecycle: Lifecycle,
     following: Following,
 ) -> impl Stream<Item = Result<Step>> + Send {
-    let Following { membership, message_id, after, is_new } = following;
+    let Following { membership, message_id, after, coming } = following;
     let conversation_id = membership.conversation_id;
     let draft = move |happening| Draft { conversation_id, message_id: Some(message_id), happening };
     try_stream! {
-        seat.join(&Topic::Conversation(conversation_id), None).await;
+        let topic = Topic::Conversation(conversation_id);
+        if !seat.has_joined(&topic) {
+            seat.join(&topic, None).await;
+        }
         let mut shown = after;
+        let (is_again, mut is_ahead) = (matches!(coming, Coming::Again), false);
         let mut is_first = true;
-        // Each round reads the log, then lives on what is published; a gap, a full mailbox and the word that something was
-        // missed begin the next round.
+        if let Coming::Ahead(reply) = coming {
+            yield (Cursor::default(), draft(Happening::start_of(&reply)));
+            (is_ahead, is_first) = (true, false);
+        }
+        // Each round reads the log, then lives on what is published; a gap, a full mailbox, the word that something was
+        // missed and a long silence begin the next round.
         'rounds: loop {
-            let (text, message) = so_far(&lifecycle, &runs, membership, message_id).await?;
-            if is_first && (is_new || after == Cursor::default() && message.status.is_running()) {
-                yield (Cursor::default(), draft(Happening::start_of(&message)));
-            }
-            if !message.status.is_running() {
-                if is_first {
-                    shown = seen(shown, &message.tool_calls);
-                    shown.bytes = message.content.len() as u64;
-                    yield (shown, draft(Happening::Snapshot { content: message.content.clone() }));
+            if !std::mem::take(&mut is_ahead) {
+                let (text, message) = so_far(&lifecycle, &runs, membership, message_id).await?;
+                if is_first && (is_again || after == Cursor::default() && message.status.is_running()) {
+                    yield (Cursor::default(), draft(Happening::start_of(&message)));
                 }
-                for (place, happening) in catch_up(&mut shown, &message.content, &message.tool_calls) {
+                if !message.status.is_running() {
+                    if is_first {
+                        shown = seen(shown, &message.tool_calls);
+                        shown.bytes = message.content.len() as u64;
+                        yield (shown, draft(Happening::Snapshot { content: message.content.clone() }));
+                    }
+                    for (place, happening) in catch_up(&mut shown, &message.content, &message.tool_calls) {
+                        yield (place, draft(happening));
+                    }
+                    yield (shown, draft(Happening::end_of(&message)));
+                    return;
+                }
+                if is_first {
+                    check_cursor(&text, after)?;
+                    shown = seen(shown, &message.tool_calls);
+                }
+                is_first = false;
+                for (place, happening) in catch_up(&mut shown, &text, &message.tool_calls) {
                     yield (place, draft(happening));
                 }
-                yield (shown, draft(Happening::end_of(&message)));
-                return;
-            }
-            if is_first {
-                check_cursor(&text, after)?;
-                shown = seen(shown, &message.tool_calls);
-            }
-            is_first = false;
-            for (place, happening) in catch_up(&mut shown, &text, &message.tool_calls) {
-                yield (place, draft(happening));
             }
             loop {
                 let letter = tokio::select! {
                     letter = seat.next() => Ok(letter),
+                    () = tokio::time::sleep(LOOK_AGAIN) => continue 'rounds,
                     () = lifecycle.stopped().cancelled() => Err(shutting_down()),
                 };
                 let event = match letter? {

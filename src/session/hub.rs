@@ -25,7 +25,7 @@ struct Inner {
 }
 
 /// The viewers of a topic.
-type Subscribers = Vec<(ConnectionId, Arc<Mailbox>)>;
+type Subscribers = HashMap<ConnectionId, Arc<Mailbox>>;
 
 #[derive(Debug)]
 struct Viewer {
@@ -60,14 +60,14 @@ impl Hub {
     /// Delivers a topic's events to a viewer from now on.
     pub fn subscribe(&self, topic: Topic, id: ConnectionId, mailbox: Arc<Mailbox>) {
         let mut topics = self.0.topics.write().unwrap_or_else(PoisonError::into_inner);
-        topics.entry(topic).or_default().push((id, mailbox));
+        topics.entry(topic).or_default().insert(id, mailbox);
     }
 
     /// Delivers no more of a topic's events to a viewer.
     pub fn unsubscribe(&self, topic: &Topic, id: ConnectionId) {
         let mut topics = self.0.topics.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(viewers) = topics.get_mut(topic) {
-            viewers.retain(|(viewer, _)| *viewer != id);
+            viewers.remove(&id);
             if viewers.is_empty() {
                 topics.remove(topic);
             }
@@ -77,7 +77,7 @@ impl Hub {
     /// Puts news of a topic into the mailboxes of its viewers.
     pub fn deliver(&self, news: News<'_>) {
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
-        let viewers = |topic| topics.get(topic).into_iter().flatten().map(|(_, mailbox)| mailbox);
+        let viewers = |topic| topics.get(topic).into_iter().flat_map(Subscribers::values);
         match news {
             News::Event(event) => viewers(&event.topic).for_each(|mailbox| mailbox.push(event)),
             News::Missed(topic) => {
@@ -101,7 +101,7 @@ impl Hub {
         let mut found = HashSet::new();
         for (topic, subscribers) in topics.iter() {
             let Topic::Conversation(conversation) = topic else { continue };
-            let users = subscribers.iter().filter_map(|(viewer, _)| viewers.get(viewer));
+            let users = subscribers.keys().filter_map(|viewer| viewers.get(viewer));
             found.extend(users.map(|viewer| (*conversation, viewer.user_id)));
         }
         found
@@ -127,7 +127,7 @@ impl Hub {
 
     fn end_conversation(&self, conversation: ConversationId) {
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
-        for (_, mailbox) in topics.get(&Topic::Conversation(conversation)).into_iter().flatten() {
+        for mailbox in topics.get(&Topic::Conversation(conversation)).into_iter().flat_map(Subscribers::values) {
             mailbox.tell(Letter::Barred(conversation));
         }
     }

@@ -46,13 +46,15 @@ struct State {
     letters: VecDeque<Letter>,
     weight: usize,
     overflowed: bool,
+    /// Nothing is put in after [`Letter::SignedOut`].
+    is_signed_out: bool,
 }
 
 impl Mailbox {
     /// Puts an event in.
     pub fn push(&self, event: &Arc<Event>) {
         let mut state = self.state();
-        if state.overflowed {
+        if state.overflowed || state.is_signed_out {
             return;
         }
         state.weight += event.weight();
@@ -73,8 +75,19 @@ impl Mailbox {
 
     /// Puts in a letter that is never dropped.
     pub fn tell(&self, letter: Letter) {
-        self.state().letters.push_back(letter);
+        let mut state = self.state();
+        if matches!(letter, Letter::SignedOut) {
+            // What waits is not for this viewer any more.
+            *state = State { is_signed_out: true, ..State::default() };
+        }
+        state.letters.push_back(letter);
+        drop(state);
         self.arrived.notify_one();
+    }
+
+    /// Whether the viewer's credential is no longer good.
+    pub fn is_signed_out(&self) -> bool {
+        self.state().is_signed_out
     }
 
     /// Puts in the word that events of a topic were missed, unless it waits already.
@@ -124,45 +137,71 @@ impl State {
         self.letters.len() > MAX_EVENTS || self.weight > MAX_BYTES
     }
 
-    /// Joins the pieces of each answer that follow each other with nothing else of that answer in between.
+    /// Joins the pieces of each answer that follow each other with nothing else of that answer in between; the whole stands
+    /// at the place of the last.
     fn join_tokens(&mut self) {
-        let mut joined: Vec<Option<Letter>> = Vec::with_capacity(self.letters.len());
+        let mut joined: Vec<Waiting> = Vec::with_capacity(self.letters.len());
         let mut last_piece: HashMap<MessageId, usize> = HashMap::new();
         for letter in self.letters.drain(..) {
-            let Letter::Event(event) = &letter else {
-                joined.push(Some(letter));
-                continue;
+            let piece = match &letter {
+                Letter::Event(event) => event.draft.message_id.map(|message| (message, event)),
+                _ => None,
             };
-            let Some(message) = event.draft.message_id else {
-                joined.push(Some(letter));
+            let Some((message, event)) = piece else {
+                joined.push(Waiting::Whole(letter));
                 continue;
             };
             if !matches!(event.draft.happening, Happening::Token { .. }) {
                 last_piece.remove(&message);
-                joined.push(Some(letter));
+                joined.push(Waiting::Whole(letter));
                 continue;
             }
-            let earlier = last_piece.insert(message, joined.len()).and_then(|at| joined[at].take());
-            joined.push(Some(match earlier {
-                Some(Letter::Event(earlier)) => Letter::Event(join(&earlier, event)),
-                _ => letter,
-            }));
+            let earlier = last_piece.insert(message, joined.len()).map(|at| std::mem::take(&mut joined[at]));
+            let mut pieces = if let Some(Waiting::Pieces(pieces)) = earlier { pieces } else { Vec::new() };
+            pieces.push(event.clone());
+            joined.push(Waiting::Pieces(pieces));
         }
-        self.letters = joined.into_iter().flatten().collect();
+        self.letters = joined.into_iter().filter_map(Waiting::letter).collect();
         self.weight =
             self.letters.iter().map(|letter| if let Letter::Event(event) = letter { event.weight() } else { 0 }).sum();
     }
 }
 
-/// One piece made of two that follow each other; it stands at the place of the later.
-fn join(earlier: &Event, later: &Event) -> Arc<Event> {
-    let (Happening::Token { content: head, index }, Happening::Token { content: tail, .. }) =
-        (&earlier.draft.happening, &later.draft.happening)
-    else {
-        unreachable!("only tokens are joined");
-    };
-    let happening = Happening::Token { content: [head.as_str(), tail].concat(), index: *index };
-    Event::new(later.topic.clone(), later.offset, later.at, Draft { happening, ..later.draft.clone() })
+/// A letter while pieces are joined.
+#[derive(Default)]
+enum Waiting {
+    /// It went into a later one.
+    #[default]
+    Gone,
+    Whole(Letter),
+    /// Pieces of one answer that follow each other.
+    Pieces(Vec<Arc<Event>>),
+}
+
+impl Waiting {
+    fn letter(self) -> Option<Letter> {
+        match self {
+            Self::Gone => None,
+            Self::Whole(letter) => Some(letter),
+            Self::Pieces(pieces) => join(&pieces).map(Letter::Event),
+        }
+    }
+}
+
+/// One piece made of those that follow each other, written once; it stands at the place of the last.
+fn join(pieces: &[Arc<Event>]) -> Option<Arc<Event>> {
+    let (first, last) = (pieces.first()?, pieces.last()?);
+    if pieces.len() == 1 {
+        return Some(first.clone());
+    }
+    let texts = pieces.iter().map(|piece| match &piece.draft.happening {
+        Happening::Token { content, index } => (content.as_str(), *index),
+        _ => ("", 0),
+    });
+    let index = texts.clone().next().map_or(0, |(_, index)| index);
+    let happening = Happening::Token { content: texts.map(|(content, _)| content).collect(), index };
+    let draft = Draft { happening, ..last.draft.clone() };
+    Some(Event::new(last.topic.clone(), last.offset, last.at, draft))
 }
 
 #[cfg(test)]

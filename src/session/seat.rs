@@ -36,6 +36,11 @@ impl Seat {
         self.id
     }
 
+    /// Whether the viewer's credential is no longer good; the word of it is the next letter.
+    pub fn is_signed_out(&self) -> bool {
+        self.mailbox.is_signed_out()
+    }
+
     /// The topics joined.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.floors.keys()

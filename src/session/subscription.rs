@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// Topics that one connection may have joined.
+const MAX_TOPICS: usize = 1000;
+
 /// Types of events that may be subscribed to.
 const EVENT_TYPES: [&str; 14] = [
     "upload.progress",
@@ -42,6 +45,10 @@ impl Connection {
         let mut missed = Vec::new();
         let mut refused = Vec::new();
         for Wanted { name, topic, since } in wanted {
+            if self.seat.topics().count() >= MAX_TOPICS {
+                refused.push(Violation { field: name, description: format!("{MAX_TOPICS} topics are joined already") });
+                continue;
+            }
             let membership = match self.may_see(topic.as_ref()).await {
                 Ok(membership) => membership,
                 Err(Error::NotFound(_)) => {

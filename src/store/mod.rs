@@ -21,6 +21,7 @@ mod schema;
 mod search;
 mod session;
 mod sqlite;
+mod steady;
 mod tool_call;
 mod turn;
 mod types;

@@ -9,6 +9,7 @@ use super::{
     message::MessageRow,
     read,
     schema::{messages, run_chunks},
+    steady::Steadily as _,
     tool_call::attach_tool_calls,
     transaction,
     types::sql,
@@ -89,6 +90,7 @@ impl Store {
                         messages::updated_at.eq(now),
                     ))
                     .returning((MessageRow::as_returning(), messages::requested_by))
+                    .steady()
                     .get_result(connection)
                     .await
                     .optional()?;
@@ -102,90 +104,101 @@ impl Store {
         })
     }
 
-    /// Renews the leases of all runs of this node and returns those that somebody wants stopped.
-    pub(crate) async fn renew_leases(&self, owner: NodeId, until: Timestamp) -> Result<Vec<MessageId>> {
-        transaction!(self, "renew_leases", |connection| {
-            diesel::update(messages::table.filter(messages::lease_owner.eq(owner)))
-                .set(messages::lease_until.eq(until))
-                .execute(connection)
-                .await?;
-            Ok(messages::table
+    /// Renews the leases of these runs, as far as they are this node's, and returns those that somebody wants stopped.
+    ///
+    /// A run that the node holds no more, but owns by its row, is not among them: its lease runs out.
+    pub(crate) async fn renew_leases(
+        &self,
+        owner: NodeId,
+        runs: &[MessageId],
+        until: Timestamp,
+    ) -> Result<Vec<MessageId>> {
+        let renewed: Vec<(MessageId, bool)> = write!(self, |connection| {
+            diesel::update(messages::table.filter(messages::id.eq_any(runs)))
                 .filter(messages::lease_owner.eq(owner))
-                .filter(messages::stop_requested)
-                .select(messages::id)
-                .load(connection)
-                .await?)
-        })
+                .set(messages::lease_until.eq(until))
+                .returning((messages::id, messages::stop_requested))
+                .get_results(connection)
+                .await?
+        });
+        Ok(renewed.into_iter().filter(|(_, stop)| *stop).map(|(id, _)| id).collect())
     }
 
-    /// Ends the runs whose lease ran out before `now`, with the text that was logged, and returns them. What they cost
-    /// is for `estimate` to say, from the length of the path that leads to the answer, in characters, and the answer.
-    pub(crate) async fn interrupt_expired(
-        &self,
-        now: Timestamp,
-        error: &RunError,
-        estimate: impl Fn(i64, &Message) -> Usage + Send + Sync,
-    ) -> Result<Vec<Message>> {
-        let estimate = &estimate;
-        transaction!(self, "interrupt_expired", |connection| {
-            let expired: Vec<MessageId> = messages::table
+    /// The runs whose lease ran out before `now`; as many as can be ended in one go.
+    pub(crate) async fn expired_runs(&self, now: Timestamp) -> Result<Vec<MessageId>> {
+        Ok(read!(self, |connection| {
+            messages::table
                 .filter(messages::lease_until.lt(now))
+                .order(messages::lease_until)
                 .select(messages::id)
                 .limit(100)
                 .load(connection)
-                .await?;
+                .await?
+        }))
+    }
+
+    /// Ends a run whose lease ran out before `now`, with the text that was logged; `None` when somebody was quicker. What
+    /// it cost is for `estimate` to say, from the length of the path that leads to the answer, in characters, and the answer.
+    pub(crate) async fn interrupt_expired(
+        &self,
+        id: MessageId,
+        now: Timestamp,
+        error: &RunError,
+        estimate: impl Fn(i64, &Message) -> Usage + Send + Sync,
+    ) -> Result<Option<Message>> {
+        let estimate = &estimate;
+        transaction!(self, "interrupt_expired", |connection| {
             // Taken before its pieces are read: a node that is late with a piece waits, and finds that the run is not its own.
-            let taken: Vec<(MessageRow, Option<UserId>)> =
-                diesel::update(messages::table.filter(messages::id.eq_any(expired)))
+            let taken: Option<(MessageRow, Option<UserId>)> =
+                diesel::update(messages::table.filter(messages::id.eq(id)))
                     .filter(messages::lease_until.lt(now))
                     .set((messages::lease_owner.eq(None::<NodeId>), messages::lease_until.eq(None::<Timestamp>)))
                     .returning((MessageRow::as_returning(), messages::requested_by))
-                    .get_results(connection)
-                    .await?;
-            let (rows, requested_by): (Vec<MessageRow>, Vec<Option<UserId>>) = taken.into_iter().unzip();
-            let mut ended: Vec<Message> = rows.into_iter().map(Into::into).collect();
+                    .get_result(connection)
+                    .await
+                    .optional()?;
+            let Some((row, user)) = taken else { return Ok(None) };
+            let mut ended = Some(Message::from(row));
             attach_tool_calls!(connection, ended);
-            for (message, user) in ended.iter_mut().zip(requested_by) {
-                let chunks: Vec<String> = run_chunks::table
-                    .filter(run_chunks::message_id.eq(message.id))
-                    .order(run_chunks::offset)
-                    .select(run_chunks::content)
-                    .load(connection)
-                    .await?;
-                let path: Option<i64> = messages::table
-                    .filter(messages::conversation_id.eq(message.conversation_id))
-                    .filter(messages::on_path)
-                    .filter(messages::seq.lt(message.seq))
-                    .select(sum(length(messages::content)))
-                    .first(connection)
-                    .await?;
-                message.content = chunks.concat();
-                let usage = estimate(path.unwrap_or_default(), message);
-                message.status = MessageStatus::Interrupted;
-                message.usage = Some(usage);
-                message.error = Some(error.clone());
-                message.updated_at = now;
-                diesel::update(messages::table.filter(messages::id.eq(message.id)))
-                    .set((
-                        messages::status.eq(message.status),
-                        messages::content.eq(&message.content),
-                        messages::input_tokens.eq(usage.input_tokens),
-                        messages::output_tokens.eq(usage.output_tokens),
-                        messages::error_code.eq(&error.code),
-                        messages::error_message.eq(&error.message),
-                        messages::error_retryable.eq(error.retryable),
-                        messages::updated_at.eq(now),
-                    ))
-                    .execute(connection)
-                    .await?;
-                diesel::delete(run_chunks::table.filter(run_chunks::message_id.eq(message.id)))
-                    .execute(connection)
-                    .await?;
-                if let (Some(user), Some(model)) = (user, &message.model) {
-                    add_usage!(connection, user, model, usage, now);
-                }
+            let Some(mut message) = ended else { return Ok(None) };
+            let chunks: Vec<String> = run_chunks::table
+                .filter(run_chunks::message_id.eq(id))
+                .order(run_chunks::offset)
+                .select(run_chunks::content)
+                .load(connection)
+                .await?;
+            let path: Option<i64> = messages::table
+                .filter(messages::conversation_id.eq(message.conversation_id))
+                .filter(messages::on_path)
+                .filter(messages::seq.lt(message.seq))
+                .select(sum(length(messages::content)))
+                .first(connection)
+                .await?;
+            message.content = chunks.concat();
+            let usage = estimate(path.unwrap_or_default(), &message);
+            message.status = MessageStatus::Interrupted;
+            message.usage = Some(usage);
+            message.error = Some(error.clone());
+            message.updated_at = now;
+            diesel::update(messages::table.filter(messages::id.eq(id)))
+                .set((
+                    messages::status.eq(message.status),
+                    messages::content.eq(&message.content),
+                    messages::input_tokens.eq(usage.input_tokens),
+                    messages::output_tokens.eq(usage.output_tokens),
+                    messages::error_code.eq(&error.code),
+                    messages::error_message.eq(&error.message),
+                    messages::error_retryable.eq(error.retryable),
+                    messages::updated_at.eq(now),
+                ))
+                .steady()
+                .execute(connection)
+                .await?;
+            diesel::delete(run_chunks::table.filter(run_chunks::message_id.eq(id))).execute(connection).await?;
+            if let (Some(user), Some(model)) = (user, &message.model) {
+                add_usage!(connection, user, model, usage, now);
             }
-            Ok(ended)
+            Ok(Some(message))
         })
     }
 

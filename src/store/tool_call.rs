@@ -92,9 +92,11 @@ impl Store {
             if owned == 0 {
                 return Ok(false);
             }
-            // One by one: there are few, and databases differ in what they take together.
+            // One by one: there are few, and databases differ in what they take together. One that is there was written by
+            // a try before, whose answer was lost.
             for row in &rows {
-                diesel::insert_into(tool_calls::table).values(row).execute(connection).await?;
+                let insert = diesel::insert_into(tool_calls::table).values(row).on_conflict_do_nothing();
+                insert.execute(connection).await?;
             }
             Ok(true)
         })

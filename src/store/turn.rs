@@ -8,6 +8,7 @@ use super::{
     message::MessageRow,
     path::lead_to,
     schema::{conversations, messages},
+    steady::Steadily as _,
     tool_call::attach_tool_calls,
     transaction,
     usage::hold_to_quota,
@@ -22,6 +23,9 @@ use crate::{
         usage::DailyQuota,
     },
 };
+
+/// Answers of one conversation that may be under way and wait for each other.
+const MAX_QUEUED: usize = 20;
 
 /// Where a turn is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +73,7 @@ pub(crate) struct Turn {
     pub(crate) message: Option<Message>,
     /// The answer, pending.
     pub(crate) reply: Option<Message>,
-    /// Runs that the conversation's `on_busy` wants stopped.
+    /// Runs that the conversation's `on_busy` wants stopped: word of it is left for their nodes.
     pub(crate) replaced: Vec<MessageId>,
     /// Whether this was appended before, and now only found again.
     pub(crate) is_repeat: bool,
@@ -108,6 +112,7 @@ macro_rules! insert {
         let row: MessageRow = diesel::insert_into(messages::table)
             .values(&$new)
             .returning(MessageRow::as_returning())
+            .steady()
             .get_result($connection)
             .await?;
         row
@@ -120,7 +125,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`] when the conversation or the message beside which to put it is gone,
     /// [`Error::QuotaExceeded`] when an answer is wanted and the author has used up the day's tokens,
-    /// [`Error::ConversationBusy`] when a run lasts and `on_busy` says reject.
+    /// [`Error::ConversationBusy`] when a run lasts and `on_busy` says reject, or too many wait.
     pub(crate) async fn append_turn(&self, membership: &Membership, turn: &NewTurn) -> Result<Turn> {
         let conversation = membership.conversation_id;
         let author = membership.user_id;
@@ -134,6 +139,7 @@ impl Store {
                     conversations::model,
                     conversations::on_busy,
                 ))
+                .steady()
                 .get_result(connection)
                 .await
                 .optional()?;
@@ -166,7 +172,7 @@ impl Store {
             let mut replaced: Vec<MessageId> = Vec::new();
             if let Some(reply) = &turn.reply {
                 hold_to_quota!(connection, author, reply.quota, turn.now);
-                let running = messages::table
+                let running: Vec<MessageId> = messages::table
                     .filter(messages::conversation_id.eq(conversation))
                     .filter(messages::lease_owner.is_not_null())
                     .select(messages::id)
@@ -174,8 +180,15 @@ impl Store {
                     .await?;
                 match on_busy {
                     OnBusy::Reject if !running.is_empty() => return Err(Error::ConversationBusy),
-                    OnBusy::Replace => replaced = running,
-                    OnBusy::Queue | OnBusy::Reject => {}
+                    OnBusy::Queue if running.len() >= MAX_QUEUED => return Err(Error::ConversationBusy),
+                    OnBusy::Replace if !running.is_empty() => {
+                        diesel::update(messages::table.filter(messages::id.eq_any(&running)))
+                            .set(messages::stop_requested.eq(true))
+                            .execute(connection)
+                            .await?;
+                        replaced = running;
+                    }
+                    OnBusy::Queue | OnBusy::Replace | OnBusy::Reject => {}
                 }
             }
 
@@ -216,6 +229,7 @@ impl Store {
                     conversations::head_message_id.eq(parent_id),
                     conversations::updated_at.eq(turn.now),
                 ))
+                .steady()
                 .execute(connection)
                 .await?;
             Ok(Turn { message, reply, replaced, is_repeat: false })

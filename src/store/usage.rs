@@ -16,7 +16,10 @@ use crate::{
 /// Adds what an answer cost to its day, within a transaction; of an account that is gone nothing is kept.
 macro_rules! add_usage {
     ($connection:ident, $user:expr, $model:expr, $usage:expr, $now:expr) => {{
-        use $crate::store::schema::{daily_usage, users};
+        use $crate::store::{
+            schema::{daily_usage, users},
+            steady::Steadily as _,
+        };
         let known: Option<$crate::model::ids::UserId> =
             users::table.find($user).select(users::id).first($connection).await.optional()?;
         if known.is_some() {
@@ -38,6 +41,7 @@ macro_rules! add_usage {
                         .eq(daily_usage::output_tokens + ::diesel::upsert::excluded(daily_usage::output_tokens)),
                     daily_usage::message_count.eq(daily_usage::message_count + 1),
                 ))
+                .steady()
                 .execute($connection)
                 .await?;
         }

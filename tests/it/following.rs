@@ -28,7 +28,7 @@ use colloquy::{
         runs::{Limits, Makers, Runs},
     },
     session::{
-        follow::{Following, follow},
+        follow::{Coming, Following, follow},
         hub::Hub,
         seat::Seat,
     },
@@ -96,7 +96,7 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
     logged.until_bytes(4).await;
     publish(token("a ", 0)).await;
     publish(token("b ", 2)).await;
-    let following = Following { membership, message_id, after: Cursor::default(), is_new: false };
+    let following = Following { membership, message_id, after: Cursor::default(), coming: Coming::Back };
     let mut steps = pin!(follow(seat, runs, lifecycle, following));
     assert!(matches!(next(&mut steps).await, Happening::Start { .. }));
     assert_eq!(next(&mut steps).await, token("a b ", 0));

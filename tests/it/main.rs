@@ -16,6 +16,7 @@ mod conversations;
 mod database;
 mod durable;
 mod following;
+mod frames;
 mod grpcweb;
 #[cfg(test)]
 mod harness;

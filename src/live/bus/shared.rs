@@ -196,12 +196,17 @@ impl Shared {
     /// Finds out where a topic's log stands, and what its viewers missed. Its channel is heard already.
     pub(in crate::live) async fn settle(&self, topic: &Topic) -> Result<(), Away> {
         let Some(entry) = self.find(topic) else { return Ok(()) };
-        let need = lock(&entry.relay).need();
+        let (need, round) = {
+            let relay = lock(&entry.relay);
+            (relay.need(), relay.round())
+        };
         let is_to_go_on = match need {
             Need::Nothing => false,
             Need::Read(from) => {
                 let kept = scripts::read(&self.0.redis, topic, from).await?;
-                lock(&entry.relay).settle(from, &kept, &self.0.deliver)
+                let mut relay = lock(&entry.relay);
+                // The last viewer left and another came meanwhile: the channel was not heard all the time.
+                relay.round() != round || relay.settle(from, &kept, &self.0.deliver)
             }
             Need::Begin => self.begin(topic, &entry).await?,
         };

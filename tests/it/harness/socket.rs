@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{Message, client::IntoClientRequest as _},
+    tungstenite::{Message, client::IntoClientRequest as _, handshake::client::Request},
 };
 
 use super::soon;
@@ -18,7 +18,17 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens a socket; the handshake is always accepted.
     pub(crate) async fn open(url: &str) -> Self {
-        let request = url.into_client_request().unwrap();
+        Self::shake(url.into_client_request().unwrap()).await
+    }
+
+    /// Opens a socket with this `Authorization`, as programs can and browsers cannot.
+    pub(crate) async fn open_as(url: &str, authorization: &str) -> Self {
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("authorization", authorization.parse().unwrap());
+        Self::shake(request).await
+    }
+
+    async fn shake(request: Request) -> Self {
         let (stream, _) = soon("a handshake", connect_async_with_config(request, None, true)).await.unwrap();
         Self { stream }
     }

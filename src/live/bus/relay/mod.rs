@@ -2,9 +2,12 @@
 
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::sync::Arc;
 
+use self::waiting::Waiting;
+pub(super) use self::waiting::{Arrival, Content};
 use super::{
     Deliver, News,
     history::{Bounds, History},
@@ -27,8 +30,10 @@ pub(super) struct Relay {
     hearing: Hearing,
     history: History,
     /// What came too early, or while nobody knew yet where the log stands.
-    waiting: Vec<Arrival>,
+    waiting: Waiting,
     viewers: usize,
+    /// Counts the times that the topic was let go: what was asked before says nothing about what is heard since.
+    round: u64,
     /// Whether viewers may have missed something that the positions will not tell.
     is_unsure: bool,
     /// Whether an epoch is being begun here.
@@ -57,26 +62,6 @@ enum Hearing {
     Yes,
 }
 
-/// A message of the topic's channel, or the answer to a publication.
-#[derive(Clone, Debug)]
-pub(super) struct Arrival {
-    /// Its place.
-    pub(super) position: Position,
-    /// What it brings.
-    pub(super) content: Content,
-}
-
-/// What an arrival brings.
-#[derive(Clone, Debug)]
-pub(super) enum Content {
-    /// An event.
-    Event(Arc<Event>),
-    /// An event that this node cannot read.
-    Unreadable,
-    /// The word that an epoch began there.
-    Begun,
-}
-
 /// What is to be done about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
@@ -97,8 +82,9 @@ impl Relay {
             standing: Standing::Unknown,
             hearing: Hearing::No,
             history: History::new(bounds),
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             viewers: 0,
+            round: 0,
             is_unsure: false,
             is_beginning: false,
         }
@@ -244,13 +230,19 @@ impl Relay {
 
     /// Nobody views the topic any more; what happens on it is no longer followed.
     pub(super) fn rest(&mut self) {
+        self.round += 1;
         self.hearing = Hearing::No;
-        self.waiting = Vec::new();
+        self.waiting = Waiting::default();
         if !self.is_apart() {
             self.standing = Standing::Unknown;
             self.is_unsure = false;
             self.history.clear();
         }
+    }
+
+    /// The round in which a question is asked; its answer is taken in the same round only.
+    pub(super) fn round(&self) -> u64 {
+        self.round
     }
 
     /// What is to be done about the topic.
@@ -330,6 +322,11 @@ impl Relay {
             self.rest();
             return false;
         }
+        if self.hearing == Hearing::No {
+            // Somebody came meanwhile, and the channel is not heard yet.
+            self.hearing = Hearing::Soon;
+            return true;
+        }
         self.hearing = Hearing::Yes;
         self.drain(deliver) || !self.waiting.is_empty()
     }
@@ -369,20 +366,14 @@ impl Relay {
     }
 
     fn wait(&mut self, arrival: Arrival) {
-        if self.waiting.len() >= self.history.bounds().events {
-            self.waiting.clear();
-            self.is_unsure = true;
-        }
-        self.waiting.push(arrival);
+        self.is_unsure |= !self.waiting.push(arrival, self.history.bounds().events);
     }
 
     /// Hands on what waits, as far as it follows the position. True when something came from another epoch: only the
     /// server can tell which one is the later.
     fn drain(&mut self, deliver: &Deliver) -> bool {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.sort_by_key(|arrival| arrival.position.offset);
         let mut is_strange = false;
-        for arrival in waiting {
+        for arrival in self.waiting.take() {
             let Position { epoch, offset } = arrival.position;
             if epoch != self.position.epoch {
                 is_strange = true;
@@ -393,7 +384,7 @@ impl Relay {
                     Content::Begun => {}
                 }
             } else if offset > self.position.offset {
-                self.waiting.push(arrival);
+                self.wait(arrival);
             }
         }
         if is_strange {
@@ -404,7 +395,7 @@ impl Relay {
 
     /// Tells the viewers that they missed something, and forgets what waits.
     fn miss(&mut self, deliver: &Deliver) {
-        self.waiting = Vec::new();
+        self.waiting = Waiting::default();
         self.miss_only(deliver);
     }
 
