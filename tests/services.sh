@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
 # Runs a command beside a PostgreSQL and a Redis of its own, on free ports and in a temporary folder, and ends them with it.
-# Without a command they run until they are interrupted. Both are installed from the distribution where they are missing.
+# Without a command they run until they are interrupted. Both are installed from the distribution where they are missing, and
+# nginx, which some tests start themselves.
 #
 # The command finds them in COLLOQUY_TEST_DATABASE_URL and COLLOQUY_TEST_REDIS_URL.
 set -euo pipefail
 
+# Where Debian keeps nginx, also for those who are not root.
+PATH=$PATH:/usr/sbin
+
 postgres_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1; }
 
-if [ -z "$(postgres_bin)" ] || ! command -v redis-server >/dev/null; then
+if [ -z "$(postgres_bin)" ] || ! command -v redis-server >/dev/null || ! command -v nginx >/dev/null; then
 	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-		echo "install PostgreSQL and Redis (on Debian: postgresql and redis-server), then come back" >&2
+		echo "install PostgreSQL, Redis and nginx (on Debian: postgresql, redis-server and nginx-light), then come back" >&2
 		exit 1
 	fi
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql redis-server >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql redis-server nginx-light >/dev/null
 fi
 
 bin=$(postgres_bin)

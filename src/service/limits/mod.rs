@@ -86,7 +86,7 @@ impl Limits {
         if let Some(anomaly) = seen.anomaly {
             metrics::counter!("colloquy_rate_anomalies_total").increment(1);
             tracing::warn!(
-                user.id = %user_id,
+                user_id = %user_id,
                 burst = anomaly.burst,
                 mean = anomaly.mean,
                 "somebody sends much more than usual"

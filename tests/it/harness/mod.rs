@@ -5,6 +5,7 @@ mod data;
 mod events;
 mod postgres;
 mod process;
+mod proxy;
 mod redis;
 mod refusal;
 mod rpc;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     events::{Events, Happened},
     postgres::PostgresServer,
     process::Process,
+    proxy::Proxy,
     redis::RedisServer,
     refusal::{reason, retry_after, violations},
     rpc::Rpc,

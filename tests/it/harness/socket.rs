@@ -82,6 +82,18 @@ impl Socket {
         }
     }
 
+    /// Waits for so many pings of the server's; frames before them are passed over.
+    pub(crate) async fn pinged(&mut self, count: usize) {
+        let mut seen = 0;
+        while seen < count {
+            match soon("a ping", self.stream.next()).await {
+                Some(Ok(Message::Ping(_))) => seen += 1,
+                Some(Ok(_)) => {}
+                end => panic!("the socket ended before it was pinged: {end:?}"),
+            }
+        }
+    }
+
     /// The frame that answers the one with this id; the ones before it are passed over.
     pub(crate) async fn answer_to(&mut self, id: &str) -> Value {
         loop {

@@ -1,0 +1,138 @@
+//! docs/operations.md and what is shipped for operators, held to the program: tables that are whole, files that start.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use colloquy::config::{SETTINGS, Setting};
+use tokio::process::Command;
+
+use crate::harness::{Data, Process, soon, within};
+
+const HEAD: &str = "| setting | variable | default | meaning |\n|---|---|---|---|\n";
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The line of a setting in the table.
+fn row(setting: &Setting) -> String {
+    let variable = format!("`COLLOQUY_{}`", setting.name.to_uppercase());
+    let alias = setting.alias.map(|alias| format!(", `{alias}`")).unwrap_or_default();
+    let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+    let about = setting.about.trim().trim_end_matches('.');
+    let bounds = setting.bounds.map(|(least, most)| format!(" ({least} to {most})")).unwrap_or_default();
+    format!("| `{}` | {variable}{alias} | {default} | {about}{bounds} |\n", setting.name)
+}
+
+#[test]
+fn every_setting_is_in_the_table_with_its_default() {
+    let page = read("docs/operations.md");
+    let (before, rest) = page.split_once(HEAD).expect("the page has a table of settings");
+    let (table, after) = rest.split_at(rest.find("\n\n").expect("the table ends") + 1);
+    let wanted: String = SETTINGS.iter().map(row).collect();
+    if std::env::var_os("COLLOQUY_TEST_WRITE").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+        fs::write(path, format!("{before}{HEAD}{wanted}{after}")).unwrap();
+        return;
+    }
+    let missing: Vec<&str> = wanted.lines().filter(|line| !table.lines().any(|there| there == *line)).collect();
+    let stale: Vec<&str> = table.lines().filter(|line| !wanted.lines().any(|there| there == *line)).collect();
+    let how = "COLLOQUY_TEST_WRITE=1 writes the table anew";
+    assert!(missing.is_empty() && stale.is_empty(), "missing: {missing:#?}\nstale: {stale:#?}\n{how}");
+    assert_eq!(table, wanted, "in this order; {how}");
+}
+
+/// Every text of the sources that is quoted and named as a metric is.
+fn metrics(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            metrics(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let code = fs::read_to_string(&path).unwrap();
+            let is_name = |text: &&str| {
+                text.starts_with("colloquy_") && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase())
+            };
+            found.extend(code.split('"').filter(is_name).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_in_the_table_and_no_other() {
+    let mut emitted = BTreeSet::new();
+    for folder in ["src", "bridge/src"] {
+        metrics(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut emitted);
+    }
+    let page = read("docs/operations.md");
+    let listed = page.lines().filter_map(|line| line.strip_prefix("| `colloquy_")?.split_once('`'));
+    let listed: BTreeSet<String> = listed.map(|(name, _)| format!("colloquy_{name}")).collect();
+    let unlisted: Vec<_> = emitted.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&emitted).collect();
+    assert!(unlisted.is_empty() && gone.is_empty(), "not in docs/operations.md: {unlisted:?}; only there: {gone:?}");
+}
+
+/// The names in a text that follow a prefix.
+fn names(text: &str, prefix: &str) -> BTreeSet<String> {
+    let is_of_name = |c: char| c.is_ascii_uppercase() || c == '_';
+    let after = text.split(prefix).skip(1);
+    after.map(|rest| rest.chars().take_while(|c| is_of_name(*c)).collect()).collect()
+}
+
+#[test]
+fn the_shipped_cluster_sets_what_there_is_and_leaves_secrets_to_its_owner() {
+    let (compose, dockerfile, example) = (read("docker-compose.yml"), read("deploy/Dockerfile"), read(".env.example"));
+    for name in names(&compose, "COLLOQUY_").into_iter().chain(names(&dockerfile, "COLLOQUY_")) {
+        let is_known = SETTINGS.iter().any(|setting| setting.name == name.to_lowercase());
+        assert!(is_known, "COLLOQUY_{name} sets nothing");
+    }
+    for name in names(&compose, "${") {
+        assert!(example.lines().any(|line| line.starts_with(&format!("{name}="))), "{name} is not in .env.example");
+    }
+    for line in example.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (name, value) = line.split_once('=').unwrap();
+        assert!(value.is_empty() || name == "HTTP_PORT", "{name} has a value");
+    }
+    let grace = SETTINGS.iter().find(|setting| setting.name == "shutdown_grace").unwrap().default;
+    let given = compose.split("stop_grace_period: ").nth(1).unwrap().split('s').next().unwrap();
+    assert!(given.parse::<u32>().unwrap() > grace.parse::<u32>().unwrap() + 5, "{given} s for {grace} s and 5 s");
+}
+
+/// Whether the shipped check finds a node well.
+async fn is_healthy(role: &str, address: &str) -> bool {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/healthy");
+    let check = Command::new("sh").arg(script).args([role, address]).stderr(std::process::Stdio::null()).status();
+    soon("the check", check).await.unwrap().success()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_check_tells_nodes_that_serve_from_those_that_do_not() {
+    let data = Data::fresh().await;
+    let core = Process::core(&data, &[]).await;
+    let bridge = Process::bridge(&[core.server().grpc_address()], &[]).await;
+    let at_core = core.server().grpc_address().to_string();
+    let at_bridge = bridge.server().http().to_string();
+    let limit = std::time::Duration::from_secs(20);
+    within(limit, "the core is well", async || is_healthy("core", &at_core).await).await;
+    within(limit, "the bridge is well", async || is_healthy("bridge", &at_bridge).await).await;
+    assert!(!is_healthy("core", &at_bridge).await, "a bridge is no core");
+    core.kill().await;
+    assert!(!is_healthy("core", &at_core).await);
+    assert!(!is_healthy("bridge", &at_bridge).await, "it lives, and cannot serve");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedded_database_is_copied_while_it_is_served() {
+    let data = Data::fresh().await;
+    let process = Process::start(&data, &[("database_url", "")]).await;
+    process.server().register("alice").await;
+    let db = async |url: &str, statement: &str| {
+        let folder = format!("data_dir={}", data.folder().display());
+        let url = format!("database_url={url}");
+        Process::run(&data, &["db", "sql", statement, "--set", &folder, "--set", &url]).await
+    };
+    let copy = data.folder().join("copy.db");
+    let exit = db("", &format!("VACUUM INTO '{}'", copy.display())).await;
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    let exit = db(&format!("sqlite:{}", copy.display()), "SELECT username FROM users").await;
+    assert_eq!(exit.stdout, "username\nalice\n", "{exit:?}");
+}
