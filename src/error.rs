@@ -93,6 +93,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// What members hear who may do less than the act needs.
+    pub(crate) const ROLE: Self = Self::PermissionDenied("your role does not allow this");
+
     /// A fault of one field.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])

@@ -1,7 +1,8 @@
 //! The database that the settings name.
 
 use std::{
-    fs::{self, File},
+    fs::{DirBuilder, File},
+    os::unix::fs::DirBuilderExt as _,
     path::Path,
 };
 
@@ -11,6 +12,9 @@ use crate::{
     config::{SettingError, Settings},
     store::{Database, Refused, Store},
 };
+
+/// Who may enter a data folder that is made here: it holds the keys that sign tokens, and what people wrote.
+const OWNER_ONLY: u32 = 0o700;
 
 /// Opens the database and brings its schema up to date.
 ///
@@ -52,7 +56,8 @@ pub fn lock(settings: &Settings) -> anyhow::Result<Option<File>> {
 }
 
 fn lock_folder(folder: &Path) -> anyhow::Result<File> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    let made = DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(folder);
+    made.with_context(|| format!("cannot make the data folder {}", folder.display()))?;
     let path = folder.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;

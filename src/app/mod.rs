@@ -75,6 +75,8 @@ use crate::{
 
 /// How often what was written is moved to its place.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often sessions that have expired are cleared away.
+const CLEAR_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often what is too old is dropped from memory.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How often an idle connection of gRPC is asked whether it is alive.
@@ -130,7 +132,6 @@ impl App {
             registration: settings.registration,
             session_ttl: settings.refresh_token_ttl,
         });
-        let users = Users::new(store.clone(), clock, passwords, throttle, identities);
 
         let access = Access::new(store.clone());
         let limits = Limits {
@@ -142,6 +143,7 @@ impl App {
         let tools = Tools::new(tools::settings(settings), clock);
         let makers = Makers { models: models.clone(), tools: tools.clone(), cache: response_cache(settings) };
         let runs = Runs::new(store.clone(), bus.clone(), signals.clone(), makers, clock, lifecycle.clone(), limits);
+        let users = Users::new(store.clone(), clock, passwords, throttle, identities, signals.clone(), runs.clone());
         let messages = Messages::new(
             access.clone(),
             store.clone(),
@@ -231,6 +233,7 @@ impl App {
         self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(sweep(bus.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(checkpoint(self.store.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(clear_sessions(self.sessions.accounts.clone(), self.lifecycle.clone()));
         if let Some(redis) = &self.redis {
             let link = link::keep(redis.clone(), bus.clone(), self.signals.clone());
             self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(link));
@@ -341,6 +344,16 @@ async fn checkpoint(store: Store, lifecycle: Lifecycle) {
     while lifecycle.stopped().run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = store.checkpoint().await {
             tracing::warn!(error = format!("{error:?}"), "cannot move what was written to its place");
+        }
+    }
+}
+
+async fn clear_sessions(accounts: Accounts, lifecycle: Lifecycle) {
+    let mut ticks = tokio::time::interval(CLEAR_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while lifecycle.stopping().run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = accounts.clear_sessions().await {
+            tracing::warn!(error = format!("{error:?}"), "cannot clear sessions that have expired");
         }
     }
 }

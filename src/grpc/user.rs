@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Serves accounts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct UserApi {
     users: Users,
 }

@@ -87,6 +87,12 @@ pub fn username_fault(username: &str) -> Option<&'static str> {
     (!is_right).then_some("must be 3 to 32 characters: letters, digits, `_`, `-`, `.`")
 }
 
+/// What is wrong with the beginning of a username, which somebody searches for.
+pub fn name_query_fault(query: &str) -> Option<&'static str> {
+    let is_right = (1..=32).contains(&query.chars().count()) && !query.contains(char::is_control);
+    (!is_right).then_some("must be 1 to 32 characters, none of them a control character")
+}
+
 /// What is wrong with the shape of an email; only a message to it can tell whether it is somebody's.
 pub fn email_fault(email: &str) -> Option<&'static str> {
     let is_plain =

@@ -52,9 +52,5 @@ impl Access {
 }
 
 fn grant(membership: Membership, least: MemberRole) -> Result<Membership> {
-    if membership.role >= least {
-        Ok(membership)
-    } else {
-        Err(Error::PermissionDenied("your role does not allow this"))
-    }
+    if membership.role >= least { Ok(membership) } else { Err(Error::ROLE) }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{identity::Identities, passwords::Passwords, tokens::Tokens};
+use super::{identity::Identities, passwords::Passwords, text::nul_fault, tokens::Tokens};
 use crate::{
     config::Registration,
     error::{Error, Result},
@@ -26,8 +26,12 @@ use crate::{
 
 /// Characters that are kept of what a client says about itself.
 const USER_AGENT_LENGTH: usize = 256;
+/// Expired sessions that one transaction clears away at most.
+const CLEARED_AT_ONCE: i64 = 500;
 /// What everybody hears whose session is gone.
 const SIGNED_OUT: Error = Error::Unauthenticated("the session has ended");
+/// What everybody hears who cannot sign in, whatever the cause.
+const NOT_SIGNED_IN: Error = Error::Unauthenticated("the username or the password is wrong");
 /// What everybody hears who shows a refresh token that is not good, or not any more.
 const NOT_REFRESHED: Error = Error::Unauthenticated("the refresh token is not valid");
 
@@ -127,13 +131,12 @@ impl Accounts {
     /// Opens a session for whoever knows the password. A wrong name, a wrong password and an account that may not sign
     /// in are told apart neither by the answer nor by the time it takes.
     pub(crate) async fn login(&self, name: &str, password: String, origin: &Origin) -> Result<(TokenPair, User)> {
-        let found = self.0.store.account(name).await?;
+        Error::of_faults([("username", nul_fault(name))])?;
         self.0.throttle.admit(name, &origin.address).await?;
-        let (user, password_hash) = found.unzip();
-        let matches = self.0.passwords.verify(password, password_hash).await?;
-        let user = user
-            .filter(|user| matches && user.is_active)
-            .ok_or(Error::Unauthenticated("the username or the password is wrong"))?;
+        let (user, password_hash) = self.0.store.account(name).await?.unzip();
+        let matches = self.0.passwords.verify(password, password_hash.clone()).await?;
+        let found = user.zip(password_hash).filter(|(user, _)| matches && user.is_active);
+        let (user, password_hash) = found.ok_or(NOT_SIGNED_IN)?;
         self.0.throttle.forgive(name, &origin.address).await;
 
         let now = self.0.clock.now();
@@ -147,7 +150,9 @@ impl Accounts {
             expires_at: now + self.0.session_ttl,
         };
         let refresh_token = credential::generate(credential::REFRESH_TOKEN);
-        self.0.store.open_session(&session, &Digest::of(&refresh_token)).await?;
+        if !self.0.store.open_session(&session, &password_hash, &Digest::of(&refresh_token)).await? {
+            return Err(NOT_SIGNED_IN);
+        }
         tracing::info!(user_id = %user.id, session.id = %session.id, "signed in");
         Ok((self.token_pair(user.id, session.id, refresh_token).await?, user))
     }
@@ -171,6 +176,16 @@ impl Accounts {
     pub(crate) async fn logout(&self, caller: &Caller) -> Result<()> {
         self.0.store.end_session(caller.user_id, caller.session_id).await?;
         self.0.identities.end(&[caller.session_id]).await;
+        Ok(())
+    }
+
+    /// Clears away the sessions of people who never came back.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn clear_sessions(&self) -> Result<()> {
+        let now = self.0.clock.now();
+        while self.0.store.clear_sessions(CLEARED_AT_ONCE, now).await? > 0 {}
         Ok(())
     }
 

@@ -105,7 +105,7 @@ impl Conversations {
     pub async fn delete(&self, caller: &Caller, id: ConversationId) -> Result<()> {
         let membership = self.access.conversation(caller, id, MemberRole::Owner).await?;
         self.runs.stop_all(&membership).await?;
-        self.store.delete_conversation(&membership).await?;
+        self.store.delete_conversation(&membership, self.clock.now()).await?;
         self.signals.send(Signal::ConversationEnded(id));
         Ok(())
     }

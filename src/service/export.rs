@@ -55,10 +55,11 @@ impl Exports {
     /// The conversation as the caller sees it, as one text.
     ///
     /// # Errors
-    /// Access.
+    /// Access, [`Error::Unavailable`] when too many others read as much.
     pub async fn export(&self, caller: &Caller, id: ConversationId, format: Format) -> Result<String> {
         let membership = self.access.conversation(caller, id, MemberRole::Viewer).await?;
         let conversation = self.store.conversation(&membership).await?.ok_or(Error::NotFound("conversation"))?;
+        let _turn = self.store.slow_read().await?;
         match format {
             Format::Json => {
                 let members = self.members(&membership).await?;

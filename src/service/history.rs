@@ -63,13 +63,15 @@ impl Histories {
     pub async fn delete(&self, caller: &Caller, id: ConversationId, message: MessageId) -> Result<()> {
         let membership = self.access.conversation(caller, id, MemberRole::Member).await?;
         let found = self.store.message(&membership, message).await?.ok_or(Error::NotFound("message"))?;
-        if found.author_id != Some(caller.user_id) && membership.role != MemberRole::Owner {
+        let is_author = found.author_id == Some(caller.user_id);
+        let least = if is_author { MemberRole::Member } else { MemberRole::Owner };
+        if membership.role < least {
             return Err(Error::PermissionDenied("only the author and owners delete a message"));
         }
         if found.is_deleted {
             return Ok(());
         }
-        self.store.delete_message(&membership, message, self.clock.now()).await?;
+        self.store.delete_message(&membership, least, message, self.clock.now()).await?;
         self.publish(id, Some(message), Happening::MessageDeleted).await;
         Ok(())
     }

@@ -25,7 +25,7 @@ pub(super) fn query_fault(query: &str) -> Option<&'static str> {
 }
 
 /// PostgreSQL cannot store the character, and nobody can see it.
-fn nul_fault(text: &str) -> Option<&'static str> {
+pub(super) fn nul_fault(text: &str) -> Option<&'static str> {
     text.contains('\0').then_some("must not contain the character U+0000")
 }
 

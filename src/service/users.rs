@@ -1,18 +1,22 @@
 //! Accounts as people see them: their own, and each other's public part.
 
-use super::{identity::Identities, passwords::Passwords};
+use super::{identity::Identities, passwords::Passwords, runs::Runs};
 use crate::{
     error::{Error, Result},
-    live::throttle::Throttle,
+    live::{
+        signal::{Signal, Signals},
+        throttle::Throttle,
+    },
     model::{
         caller::Caller,
         clock::{Clock, Day},
+        conversation::{MemberRole, Membership},
         ids::UserId,
         page::{Page, PageRequest},
         usage::DailyUsage,
         user::{self, User, UserChanges},
     },
-    store::Store,
+    store::{Departure, Store},
 };
 
 /// Days of usage when the first is not named.
@@ -20,20 +24,33 @@ const USAGE_DAYS: u16 = 30;
 /// Days of usage that one call reads at most.
 const MAX_USAGE_DAYS: u16 = 366;
 
+/// What somebody hears who does not know the password that is to be changed.
+const WRONG_PASSWORD: Error = Error::Unauthenticated("the current password is wrong");
+
 /// Reads and changes accounts. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Users {
     store: Store,
     clock: Clock,
     passwords: Passwords,
     throttle: Throttle,
     identities: Identities,
+    signals: Signals,
+    runs: Runs,
 }
 
 impl Users {
-    /// Throttle and identities are those that sign people in.
-    pub fn new(store: Store, clock: Clock, passwords: Passwords, throttle: Throttle, identities: Identities) -> Self {
-        Self { store, clock, passwords, throttle, identities }
+    /// Throttle and identities are those that sign people in; `signals` and `runs` end what leaves with an account.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        passwords: Passwords,
+        throttle: Throttle,
+        identities: Identities,
+        signals: Signals,
+        runs: Runs,
+    ) -> Self {
+        Self { store, clock, passwords, throttle, identities, signals, runs }
     }
 
     /// An account; its email is for the user alone.
@@ -43,9 +60,7 @@ impl Users {
 
     /// Active users whose name begins with the query.
     pub(crate) async fn search(&self, query: &str, page: &PageRequest) -> Result<Page<User>> {
-        if query.is_empty() || query.chars().count() > 32 {
-            return Err(Error::invalid("query", "must be 1 to 32 characters"));
-        }
+        Error::of_faults([("query", user::name_query_fault(query))])?;
         self.store.search_users(query, page).await
     }
 
@@ -78,22 +93,36 @@ impl Users {
     pub(crate) async fn change_password(&self, caller: &Caller, current: String, new: String) -> Result<()> {
         Error::of_faults([("new_password", user::password_fault(&new))])?;
         self.throttle.admit(&caller.username, "").await?;
-        let password_hash = self.store.password_hash(caller.user_id).await?;
-        if !self.passwords.verify(current, password_hash).await? {
-            return Err(Error::Unauthenticated("the current password is wrong"));
-        }
+        let old_hash = self.store.password_hash(caller.user_id).await?;
+        let matches = self.passwords.verify(current, old_hash.clone()).await?;
+        let old_hash = old_hash.filter(|_| matches).ok_or(WRONG_PASSWORD)?;
         self.throttle.forgive(&caller.username, "").await;
         let new_hash = self.passwords.hash(new).await?;
         let now = self.clock.now();
-        let ended = self.store.change_password(caller.user_id, caller.session_id, &new_hash, now).await?;
-        self.identities.end(&ended).await;
+        let hashes = (old_hash.as_str(), new_hash.as_str());
+        let ended = self.store.change_password(caller.user_id, caller.session_id, hashes, now).await?;
+        self.identities.end(&ended.ok_or(WRONG_PASSWORD)?).await;
         Ok(())
     }
 
-    /// Deletes the caller's account, with the conversations that nobody else owns.
+    /// Deletes the caller's account, with the conversations that nobody else owns. Who sees these live is told, and their
+    /// runs are to end.
     pub(crate) async fn delete(&self, caller: &Caller) -> Result<()> {
-        let ended = self.store.delete_user(caller.user_id).await?;
-        self.identities.end(&ended).await;
+        // Most are stopped before: what is deleted keeps the log waiting.
+        for (conversation_id, run) in self.store.runs_of_owner(caller.user_id).await? {
+            let membership = Membership { conversation_id, user_id: caller.user_id, role: MemberRole::Owner };
+            self.runs.ask_to_stop(&membership, run).await?;
+        }
+        let Departure { sessions, conversations, runs } = self.store.delete_user(caller.user_id).await?;
+        for run in runs {
+            // The word that the store would keep is gone with the message.
+            self.runs.stop_here(run);
+            self.signals.send(Signal::RunStopping(run));
+        }
+        for conversation in conversations {
+            self.signals.send(Signal::ConversationEnded(conversation));
+        }
+        self.identities.end(&sessions).await;
         tracing::info!(user_id = %caller.user_id, "account deleted");
         Ok(())
     }

@@ -3,16 +3,12 @@
 use diesel::{dsl::max, prelude::*};
 use diesel_async::RunQueryDsl;
 
-use super::{
-    Store, page, read,
-    schema::{contexts, conversations},
-    transaction,
-};
+use super::{Store, conversation::claim, page, read, schema::contexts, transaction};
 use crate::{
     error::{Error, Result},
     model::{
         clock::Timestamp,
-        conversation::{Context, Membership},
+        conversation::{Context, MemberRole, Membership},
         ids::{ContextId, ConversationId},
         page::{Page, PageRequest},
     },
@@ -31,6 +27,9 @@ struct ContextRow {
 
 impl Store {
     /// Attaches a text to the conversation, last in the order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the conversation is gone, [`Error::PermissionDenied`] for viewers.
     pub(crate) async fn add_context(
         &self,
         membership: &Membership,
@@ -42,11 +41,7 @@ impl Store {
         let mut row =
             ContextRow { id: ContextId::generate(), conversation_id, title, content, position: 0, created_at: now };
         transaction!(self, "add_context", |connection| {
-            // Comes first: of two contexts that are added at once, the second waits and finds the first one's position.
-            diesel::update(conversations::table.find(conversation_id))
-                .set(conversations::updated_at.eq(now))
-                .execute(connection)
-                .await?;
+            claim!(connection, membership, MemberRole::Member, now);
             let last: Option<i64> = contexts::table
                 .filter(contexts::conversation_id.eq(conversation_id))
                 .select(max(contexts::position))
@@ -79,10 +74,11 @@ impl Store {
     /// Detaches a context.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the conversation has no such context.
+    /// [`Error::NotFound`] when the conversation has no such context or is gone, [`Error::PermissionDenied`] for viewers.
     pub(crate) async fn delete_context(&self, membership: &Membership, id: ContextId, now: Timestamp) -> Result<()> {
         let conversation = membership.conversation_id;
         transaction!(self, "delete_context", |connection| {
+            claim!(connection, membership, MemberRole::Member, now);
             let detached = diesel::delete(contexts::table.find(id))
                 .filter(contexts::conversation_id.eq(conversation))
                 .execute(connection)
@@ -90,10 +86,6 @@ impl Store {
             if detached == 0 {
                 return Err(Error::NotFound("context"));
             }
-            diesel::update(conversations::table.find(conversation))
-                .set(conversations::updated_at.eq(now))
-                .execute(connection)
-                .await?;
             Ok(())
         })
     }

@@ -13,7 +13,7 @@ use super::{
     path::choose_path,
     read,
     schema::{conversations, members, messages},
-    transaction, write,
+    transaction,
 };
 use crate::{
     error::{Error, Result},
@@ -42,6 +42,31 @@ struct ConversationRow {
     created_at: Timestamp,
     updated_at: Timestamp,
 }
+
+/// Begins a transaction that decides by what a conversation holds: changes its row, so that of two at once the second waits
+/// and finds all that the first has done, and only then asks whether the member may still do what `least` may.
+macro_rules! claim {
+    ($connection:ident, $membership:expr, $least:expr, $now:expr) => {{
+        use $crate::store::schema::{conversations, members};
+        let $crate::model::conversation::Membership { conversation_id, user_id, .. } = *$membership;
+        diesel::update(conversations::table.find(conversation_id))
+            .set(conversations::updated_at.eq($now))
+            .execute($connection)
+            .await?;
+        let role: Option<$crate::model::conversation::MemberRole> = members::table
+            .find((conversation_id, user_id))
+            .select(members::role)
+            .first($connection)
+            .await
+            .optional()?;
+        // Where the conversation is gone, so are its members.
+        if role.ok_or($crate::error::Error::NotFound("conversation"))? < $least {
+            return Err($crate::error::Error::ROLE);
+        }
+    }};
+}
+
+pub(super) use claim;
 
 impl Store {
     /// Makes a conversation with its owner and members.
@@ -139,7 +164,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the conversation or the message that the path shall lead through is gone,
-    /// [`Error::FailedPrecondition`] for another path while a run lasts.
+    /// [`Error::PermissionDenied`] for viewers, [`Error::FailedPrecondition`] for another path while a run lasts.
     pub(crate) async fn update_conversation(
         &self,
         membership: &Membership,
@@ -148,6 +173,7 @@ impl Store {
     ) -> Result<Conversation> {
         let id = membership.conversation_id;
         transaction!(self, "update_conversation", |connection| {
+            claim!(connection, membership, MemberRole::Member, now);
             diesel::update(conversations::table.find(id))
                 .set((
                     change.title.as_ref().map(|title| conversations::title.eq(title)),
@@ -183,11 +209,15 @@ impl Store {
     }
 
     /// Deletes the conversation with all that is in it.
-    pub(crate) async fn delete_conversation(&self, membership: &Membership) -> Result<()> {
-        write!(self, |connection| {
-            diesel::delete(conversations::table.find(membership.conversation_id)).execute(connection).await?
-        });
-        Ok(())
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is gone, [`Error::PermissionDenied`] for others than owners.
+    pub(crate) async fn delete_conversation(&self, membership: &Membership, now: Timestamp) -> Result<()> {
+        transaction!(self, "delete_conversation", |connection| {
+            claim!(connection, membership, MemberRole::Owner, now);
+            diesel::delete(conversations::table.find(membership.conversation_id)).execute(connection).await?;
+            Ok(())
+        })
     }
 }
 

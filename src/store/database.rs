@@ -1,6 +1,6 @@
 //! A database as a whole, for its operator: made, dropped, brought up to date, described and asked.
 
-use std::{io::ErrorKind, path::PathBuf};
+use std::{fs::DirBuilder, io::ErrorKind, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use diesel::{QueryableByName, sql_types::Text};
@@ -14,6 +14,9 @@ use super::{
     row::Row,
     sqlite,
 };
+
+/// Who may enter a folder that is made for a database.
+const OWNER_ONLY: u32 = 0o700;
 
 /// Which database.
 #[derive(Clone, Debug)]
@@ -84,7 +87,8 @@ impl Database {
             Self::Sqlite(file) if file.exists() => bail!("there is a database {}", file.display()),
             Self::Sqlite(file) => {
                 if let Some(folder) = file.parent() {
-                    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+                    let made = DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(folder);
+                    made.with_context(|| format!("cannot make {}", folder.display()))?;
                 }
             }
             Self::Postgres(url) => {

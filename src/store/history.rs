@@ -7,9 +7,10 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
+    conversation::claim,
     message::{MessageRow, find_message},
     read,
-    schema::{conversations, members, messages, run_chunks, tool_calls, users},
+    schema::{members, messages, run_chunks, tool_calls, users},
     snapshot,
     tool_call::attach_tool_calls,
     transaction,
@@ -18,7 +19,7 @@ use crate::{
     error::{Error, Result},
     model::{
         clock::Timestamp,
-        conversation::Membership,
+        conversation::{MemberRole, Membership},
         history::{History, HistoryRequest, Window},
         ids::{ConversationId, MessageId, UserId},
         message::{Message, MessageRole},
@@ -115,13 +116,21 @@ impl Store {
         Ok(found.into_iter().next())
     }
 
-    /// Empties a message, of what its tools returned too, and marks it deleted.
+    /// Empties a message, of what its tools returned too, and marks it deleted; for members who may do what `least` may.
     ///
     /// # Errors
-    /// [`Error::FailedPrecondition`] while its run lasts.
-    pub(crate) async fn delete_message(&self, membership: &Membership, id: MessageId, now: Timestamp) -> Result<()> {
+    /// [`Error::FailedPrecondition`] while its run lasts, [`Error::NotFound`] when the conversation is gone,
+    /// [`Error::PermissionDenied`] for members who may do less.
+    pub(crate) async fn delete_message(
+        &self,
+        membership: &Membership,
+        least: MemberRole,
+        id: MessageId,
+        now: Timestamp,
+    ) -> Result<()> {
         let conversation = membership.conversation_id;
         transaction!(self, "delete_message", |connection| {
+            claim!(connection, membership, least, now);
             let emptied = diesel::update(messages::table.filter(messages::id.eq(id)))
                 .filter(messages::conversation_id.eq(conversation))
                 .filter(messages::lease_owner.is_null())
@@ -132,10 +141,6 @@ impl Store {
                 return Err(Error::FailedPrecondition("a message cannot be deleted while its run lasts"));
             }
             diesel::delete(tool_calls::table.filter(tool_calls::message_id.eq(id))).execute(connection).await?;
-            diesel::update(conversations::table.find(conversation))
-                .set(conversations::updated_at.eq(now))
-                .execute(connection)
-                .await?;
             Ok(())
         })
     }

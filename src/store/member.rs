@@ -7,9 +7,9 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
-    conversation::no_such_user,
+    conversation::{claim, no_such_user},
     page, read,
-    schema::{conversations, members, messages, users},
+    schema::{members, messages, users},
     transaction,
 };
 use crate::{
@@ -126,7 +126,8 @@ impl Store {
     /// Adds a user to the conversation, or changes the role of one who is in it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a user who does not exist, [`Error::FailedPrecondition`] when no owner would be left.
+    /// [`Error::NotFound`] for a user who does not exist and when the conversation is gone, [`Error::PermissionDenied`] for
+    /// others than owners, [`Error::FailedPrecondition`] when no owner would be left.
     pub(crate) async fn put_member(
         &self,
         membership: &Membership,
@@ -136,11 +137,7 @@ impl Store {
     ) -> Result<Member> {
         let conversation = membership.conversation_id;
         transaction!(self, "put_member", |connection| {
-            // Comes first: of two owners who demote each other at once, the second finds what the first has done.
-            diesel::update(conversations::table.find(conversation))
-                .set(conversations::updated_at.eq(now))
-                .execute(connection)
-                .await?;
+            claim!(connection, membership, MemberRole::Owner, now);
             diesel::insert_into(members::table)
                 .values((
                     members::conversation_id.eq(conversation),
@@ -169,17 +166,16 @@ impl Store {
         })
     }
 
-    /// Removes a member.
+    /// Removes a member: owners anyone, everybody themselves.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a user who is not a member, [`Error::FailedPrecondition`] for the last owner.
+    /// [`Error::NotFound`] for a user who is not a member and when the conversation is gone, [`Error::PermissionDenied`] for
+    /// who may not, [`Error::FailedPrecondition`] for the last owner.
     pub(crate) async fn remove_member(&self, membership: &Membership, user: UserId, now: Timestamp) -> Result<()> {
         let conversation = membership.conversation_id;
+        let least = if user == membership.user_id { MemberRole::Viewer } else { MemberRole::Owner };
         transaction!(self, "remove_member", |connection| {
-            diesel::update(conversations::table.find(conversation))
-                .set(conversations::updated_at.eq(now))
-                .execute(connection)
-                .await?;
+            claim!(connection, membership, least, now);
             let removed = diesel::delete(members::table.find((conversation, user))).execute(connection).await?;
             if removed == 0 {
                 return Err(Error::NotFound("member"));

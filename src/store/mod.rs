@@ -28,13 +28,14 @@ mod types;
 mod usage;
 mod user;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use diesel::result::Error as DieselError;
 use diesel_async::{
     AsyncPgConnection, SimpleAsyncConnection as _,
     pooled_connection::bb8::{Pool, RunError},
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::{
     connection::{read, snapshot, transaction, write},
@@ -49,6 +50,8 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Store {
     pools: Pools,
+    /// Turns at reading much, of which there are fewer than connections.
+    slow_reads: Arc<Semaphore>,
 }
 
 /// The connections, by database.
@@ -68,6 +71,7 @@ pub use row::Row;
 pub(crate) use run::Outcome;
 pub(crate) use session::Rotation;
 pub(crate) use turn::{NewReply, NewTurn, Place, Turn};
+pub(crate) use user::Departure;
 
 impl Store {
     /// Answers when the database does.
@@ -78,6 +82,23 @@ impl Store {
         read!(self, |connection| connection.batch_execute("SELECT 1").await?);
         Ok(())
     }
+
+    /// A turn at reading much, such as a search or an export: these take a quarter of the connections at most, so that
+    /// leases are renewed and messages written whatever is being read.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when too many others wait for theirs.
+    pub(crate) async fn slow_read(&self) -> Result<SemaphorePermit<'_>> {
+        let busy = |source: anyhow::Error| Error::Unavailable { part: "store", source };
+        let turn = tokio::time::timeout(CONNECTION_TIMEOUT, self.slow_reads.acquire()).await;
+        turn.map_err(|late| busy(late.into()))?.map_err(|closed| busy(closed.into()))
+    }
+}
+
+/// Turns at reading much, for so many connections.
+fn slow_reads(connections: u32) -> Arc<Semaphore> {
+    let turns = usize::try_from(connections / 4).unwrap_or(usize::MAX);
+    Arc::new(Semaphore::new(turns.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
 impl From<RunError> for Error {

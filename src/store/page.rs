@@ -7,6 +7,9 @@ use crate::{
     model::{clock::Timestamp, page::PageRequest},
 };
 
+/// Microseconds from 1970 until the first year that no time here is in.
+const YEAR_10000: i64 = 253_402_300_800_000_000;
+
 /// The key that a page begins after. A list knows only keys of its own.
 pub(super) fn after<K>(request: &PageRequest, read: impl FnOnce(&str) -> Option<K>) -> Result<Option<K>> {
     let foreign = || Error::invalid("page_token", "is not a token of this list");
@@ -24,9 +27,10 @@ pub(super) fn read_pair<A: FromStr, B: FromStr>(key: &str) -> Option<(A, B)> {
     Some((order.parse().ok()?, id.parse().ok()?))
 }
 
-/// Reads a key of a list that is ordered by time.
+/// Reads a key of a list that is ordered by time. Only what a list wrote is one: not every number is a time to a database.
 pub(super) fn read_moment<B: FromStr>(key: &str) -> Option<(Timestamp, B)> {
-    read_pair(key).map(|(micros, id)| (Timestamp::from_micros(micros), id))
+    let (micros, id) = read_pair(key)?;
+    (0..YEAR_10000).contains(&micros).then(|| (Timestamp::from_micros(micros), id))
 }
 
 #[cfg(test)]
@@ -37,6 +41,8 @@ mod tests {
     fn a_key_is_read_as_it_was_written() {
         assert_eq!(read_pair(&pair(-0.25_f64, 7)), Some((-0.25, 7)));
         assert_eq!(read_moment(&pair(12, 7)), Some((Timestamp::from_micros(12), 7)));
+        assert_eq!(read_moment::<i64>(&pair(i64::MIN, 7)), None);
+        assert_eq!(read_moment::<i64>(&pair(i64::MAX, 7)), None);
         assert_eq!(read_pair::<i64, i64>("12"), None);
         assert_eq!(read_pair::<i64, i64>("12:x"), None);
     }

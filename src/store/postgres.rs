@@ -13,6 +13,7 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use super::{
     CONNECTION_TIMEOUT, Pools, Store, fault,
     migration::{Refused, migrate},
+    slow_reads,
 };
 use crate::error::Result;
 
@@ -40,7 +41,7 @@ impl Store {
         let mut harness = AsyncMigrationHarness::new(connection);
         // The lock goes with the connection.
         migrate(&mut harness, MIGRATIONS)?;
-        Ok(Self { pools: Pools::Postgres(pool(url, connections).await?) })
+        Ok(Self { pools: Pools::Postgres(pool(url, connections).await?), slow_reads: slow_reads(connections) })
     }
 }
 

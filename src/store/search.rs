@@ -77,6 +77,7 @@ impl Store {
             Pools::Sqlite { .. } => (SQLITE_RANK, sqlite_query(&words)),
             Pools::Postgres(_) => (POSTGRES_RANK, postgres_query(&words)),
         };
+        let _turn = self.slow_read().await?;
         let hits: Vec<Hit> = read!(self, |connection| {
             diesel::sql_query(statement)
                 .bind::<sql::Id, _>(user)
@@ -94,9 +95,15 @@ impl Store {
     }
 }
 
-/// The words of a text; what stands between them is no part of a query.
+/// The words of a text; what stands between them is no part of a query. PostgreSQL takes wide and small punctuation for
+/// what it is the form of (Unicode, compatibility decomposition), quotes and backslashes included.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    let is_between = |character: char| character.is_whitespace() || character.is_ascii_punctuation();
+    let is_form = |character| {
+        matches!(character, '\u{fe50}'..='\u{fe6b}' | '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}'..='\u{ff20}')
+            || matches!(character, '\u{ff3b}'..='\u{ff40}' | '\u{ff5b}'..='\u{ff65}')
+    };
+    let is_between =
+        move |character: char| character.is_whitespace() || character.is_ascii_punctuation() || is_form(character);
     text.split(is_between).filter(|word| word.contains(char::is_alphanumeric))
 }
 
@@ -125,6 +132,7 @@ mod tests {
             ("content:x* OR -y ^z", r#""content"* "x"* "OR"* "y"* "z"*"#),
             ("don't self-hosted", r#""don"* "t"* "self"* "hosted"*"#),
             ("Grüße “日本語” cafe\u{301}", "\"Grüße\"* \"“日本語”\"* \"cafe\u{301}\"*"),
+            ("a\u{ff07}b\u{ff3c}c\u{fe68}d", r#""a"* "b"* "c"* "d"*"#),
             ("\"*\" — 🙂 ()", ""),
         ] {
             let words: Vec<&str> = words(text).collect();

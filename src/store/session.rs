@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use super::{
     Store, read,
     schema::{refresh_tokens, sessions, users},
-    transaction, write,
+    transaction,
 };
 use crate::{
     error::Result,
@@ -80,10 +80,26 @@ pub(crate) enum Rotation {
 }
 
 impl Store {
-    /// Opens a session with its first refresh token, and clears away those of the user that have expired.
-    pub(crate) async fn open_session(&self, session: &Session, refresh_token: &Digest) -> Result<()> {
+    /// Opens a session with its first refresh token, and clears away those of the user that have expired; false when the
+    /// password behind `password_hash`, which was checked before, is no longer the user's, or the user may not sign in.
+    pub(crate) async fn open_session(
+        &self,
+        session: &Session,
+        password_hash: &str,
+        refresh_token: &Digest,
+    ) -> Result<bool> {
         let row = SessionRow::from(session);
         transaction!(self, "open_session", |connection| {
+            // Checking a password takes long. Who changes it meanwhile ends the sessions there are, and this is none of
+            // them yet.
+            let user = users::table.find(session.user_id).filter(users::is_active);
+            let is_as_before = diesel::update(user.filter(users::password_hash.eq(password_hash)))
+                .set(users::password_hash.eq(password_hash))
+                .execute(connection)
+                .await?;
+            if is_as_before == 0 {
+                return Ok(false);
+            }
             let expired = sessions::table
                 .filter(sessions::user_id.eq(session.user_id))
                 .filter(sessions::expires_at.le(session.created_at));
@@ -97,7 +113,7 @@ impl Store {
                 ))
                 .execute(connection)
                 .await?;
-            Ok(())
+            Ok(true)
         })
     }
 
@@ -208,9 +224,20 @@ impl Store {
 
     /// Ends one of the user's sessions; false when it is not one of them.
     pub(crate) async fn end_session(&self, user: UserId, session: SessionId) -> Result<bool> {
-        let ended = write!(self, |connection| {
-            diesel::delete(sessions::table.find(session).filter(sessions::user_id.eq(user))).execute(connection).await?
-        });
-        Ok(ended > 0)
+        transaction!(self, "end_session", |connection| {
+            let own = sessions::table.find(session).filter(sessions::user_id.eq(user));
+            Ok(diesel::delete(own).execute(connection).await? > 0)
+        })
+    }
+
+    /// Clears away sessions that have expired, so many at most, and returns how many there were.
+    pub(crate) async fn clear_sessions(&self, most: i64, now: Timestamp) -> Result<usize> {
+        transaction!(self, "clear_sessions", |connection| {
+            let expired = sessions::table.filter(sessions::expires_at.le(now)).select(sessions::id).limit(most);
+            let expired: Vec<SessionId> = expired.load(connection).await?;
+            // One that was refreshed meanwhile stays.
+            let expired = sessions::table.filter(sessions::id.eq_any(expired)).filter(sessions::expires_at.le(now));
+            Ok(diesel::delete(expired).execute(connection).await?)
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! SQLite: one file, one connection that writes, several that read, and a write-ahead log that is kept short beside them.
 
-use std::{error::Error as StdError, path::Path};
+use std::{error::Error as StdError, fs::File, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use anyhow::Context as _;
 use diesel::{
@@ -16,7 +16,7 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::task::block_in_place;
 
-use super::{CONNECTION_TIMEOUT, Pools, Store, connection::end, migration::migrate};
+use super::{CONNECTION_TIMEOUT, Pools, Store, connection::end, migration::migrate, slow_reads};
 use crate::error::{Error, Result};
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -26,6 +26,8 @@ const READERS: u32 = 4;
 /// them, [`Store::checkpoint`] does beside the writer: such a commit took ten times as long as its neighbours.
 const SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
                      PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;";
+/// Who may read and write a database that is made here: it holds the keys that sign tokens.
+const OWNER_ONLY: u32 = 0o600;
 /// Pages from which on the write-ahead log shall begin anew: 64 MiB.
 const LONG_LOG: i64 = 16_384;
 
@@ -85,12 +87,14 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened or is not a database, and when a migration fails.
     pub async fn open_sqlite(file: &Path) -> anyhow::Result<Self> {
+        // SQLite would let everybody read what it makes; to the files beside it, it gives the rights of the first.
+        File::options().create(true).append(true).mode(OWNER_ONLY).open(file)?;
         let writer = pool(file, 1).await?;
         let mut harness = AsyncMigrationHarness::new(writer.get_owned().await?);
         migrate(&mut harness, MIGRATIONS)?;
         drop(harness);
         let readers = pool(file, READERS).await?;
-        Ok(Self { pools: Pools::Sqlite { readers, writer } })
+        Ok(Self { pools: Pools::Sqlite { readers, writer }, slow_reads: slow_reads(READERS) })
     }
 
     /// Moves what was written from SQLite's write-ahead log into the database, while others read and write. To be called

@@ -8,8 +8,8 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store, read,
-    schema::{conversations, members, sessions, users},
+    Store, page, read,
+    schema::{conversations, members, messages, sessions, users},
     transaction, write,
 };
 use crate::{
@@ -17,9 +17,9 @@ use crate::{
     model::{
         clock::Timestamp,
         conversation::MemberRole,
-        ids::{SessionId, UserId},
+        ids::{ConversationId, MessageId, SessionId, UserId},
         page::{Page, PageRequest},
-        user::{Role, User, UserChanges},
+        user::{self, Role, User, UserChanges},
     },
 };
 
@@ -79,6 +79,29 @@ struct ChangedUserRow<'a> {
     email_key: Option<String>,
     display_name: Option<&'a str>,
     updated_at: Timestamp,
+}
+
+/// What ended with an account.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Departure {
+    /// Its sessions.
+    pub(crate) sessions: Vec<SessionId>,
+    /// The conversations that nobody else owned.
+    pub(crate) conversations: Vec<ConversationId>,
+    /// The runs that lasted in them.
+    pub(crate) runs: Vec<MessageId>,
+}
+
+/// The conversations that a user owns and nobody else does.
+macro_rules! owned_alone {
+    ($user:expr) => {{
+        let owners = members::table
+            .filter(members::conversation_id.eq(conversations::id))
+            .filter(members::role.eq(MemberRole::Owner));
+        conversations::table
+            .filter(exists(owners.filter(members::user_id.eq($user))))
+            .filter(not(exists(owners.filter(members::user_id.ne($user)))))
+    }};
 }
 
 impl Store {
@@ -165,47 +188,74 @@ impl Store {
         Ok(row.map(Into::into))
     }
 
-    /// Changes the user's own password and ends every session but `kept`; returns those that ended.
+    /// Changes the user's own password from the one behind the hash `old`, which was checked before, and ends every session
+    /// but `kept`; returns those that ended, `None` when the password was changed meanwhile.
     pub(crate) async fn change_password(
         &self,
         user: UserId,
         kept: SessionId,
-        password_hash: &str,
+        (old, new): (&str, &str),
         now: Timestamp,
-    ) -> Result<Vec<SessionId>> {
+    ) -> Result<Option<Vec<SessionId>>> {
         transaction!(self, "change_password", |connection| {
-            diesel::update(users::table.find(user))
-                .set((users::password_hash.eq(password_hash), users::updated_at.eq(now)))
+            let changed = diesel::update(users::table.find(user).filter(users::password_hash.eq(old)))
+                .set((users::password_hash.eq(new), users::updated_at.eq(now)))
                 .execute(connection)
                 .await?;
+            if changed == 0 {
+                return Ok(None);
+            }
             let others = sessions::table.filter(sessions::user_id.eq(user)).filter(sessions::id.ne(kept));
-            Ok(diesel::delete(others).returning(sessions::id).get_results(connection).await?)
+            Ok(Some(diesel::delete(others).returning(sessions::id).get_results(connection).await?))
         })
     }
 
-    /// Deletes the user's own account and the conversations that nobody else owns; returns the sessions that ended.
-    pub(crate) async fn delete_user(&self, user: UserId) -> Result<Vec<SessionId>> {
+    /// The runs that last in conversations which nobody but the user owns.
+    pub(crate) async fn runs_of_owner(&self, user: UserId) -> Result<Vec<(ConversationId, MessageId)>> {
+        Ok(read!(self, |connection| {
+            owned_alone!(user)
+                .inner_join(messages::table)
+                .filter(messages::lease_owner.is_not_null())
+                .select((conversations::id, messages::id))
+                .load(connection)
+                .await?
+        }))
+    }
+
+    /// Deletes the user's own account and the conversations that nobody else owns.
+    pub(crate) async fn delete_user(&self, user: UserId) -> Result<Departure> {
         transaction!(self, "delete_user", |connection| {
-            let ended =
+            // Comes first: of two owners who leave a conversation at once, the second finds that it is alone with it.
+            let owned = members::table
+                .filter(members::user_id.eq(user))
+                .filter(members::role.eq(MemberRole::Owner))
+                .select(members::conversation_id);
+            diesel::update(conversations::table.filter(conversations::id.eq_any(owned)))
+                .set(conversations::last_seq.eq(conversations::last_seq))
+                .execute(connection)
+                .await?;
+            let sessions =
                 sessions::table.filter(sessions::user_id.eq(user)).select(sessions::id).load(connection).await?;
-            let owners = members::table
-                .filter(members::conversation_id.eq(conversations::id))
-                .filter(members::role.eq(MemberRole::Owner));
-            let orphans = conversations::table
-                .filter(exists(owners.filter(members::user_id.eq(user))))
-                .filter(not(exists(owners.filter(members::user_id.ne(user)))));
-            diesel::delete(orphans).execute(connection).await?;
+            let runs = owned_alone!(user)
+                .inner_join(messages::table)
+                .filter(messages::lease_owner.is_not_null())
+                .select(messages::id)
+                .load(connection)
+                .await?;
+            let orphans = diesel::delete(owned_alone!(user)).returning(conversations::id);
+            let conversations = orphans.get_results(connection).await?;
             diesel::delete(users::table.find(user)).execute(connection).await?;
-            Ok(ended)
+            Ok(Departure { sessions, conversations, runs })
         })
     }
 
     /// Active accounts whose username begins with `prefix`, in order of the name.
-    pub(crate) async fn search_users(&self, prefix: &str, page: &PageRequest) -> Result<Page<User>> {
+    pub(crate) async fn search_users(&self, prefix: &str, request: &PageRequest) -> Result<Page<User>> {
         let first = key(prefix);
         // No character of a username sorts after the tilde.
         let end = format!("{first}~");
-        let after = page.after.clone().unwrap_or_default();
+        let after = page::after(request, |key| user::username_fault(key).is_none().then(|| key.to_owned()))?;
+        let after = after.unwrap_or_default();
         let rows: Vec<UserRow> = read!(self, |connection| {
             users::table
                 .filter(users::username_key.ge(&first))
@@ -213,13 +263,13 @@ impl Store {
                 .filter(users::username_key.gt(&after))
                 .filter(users::is_active)
                 .order(users::username_key)
-                .limit(page.fetch())
+                .limit(request.fetch())
                 .select(UserRow::as_select())
                 .load(connection)
                 .await?
         });
-        let users = rows.into_iter().map(User::from).collect();
-        Ok(Page::cut(users, page, |user| key(&user.username)))
+        let found = rows.into_iter().map(User::from).collect();
+        Ok(Page::cut(found, request, |user| key(&user.username)))
     }
 }
 

@@ -1,6 +1,11 @@
 //! `colloquy db`, and databases that are none for this program.
 
-use crate::harness::{Data, Process};
+use std::os::unix::fs::PermissionsExt as _;
+
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+
+use crate::harness::{Data, Process, Server, eventually};
 
 /// Runs `colloquy db` and returns what it printed; fails when it fails.
 async fn db(data: &Data, words: &[&str]) -> String {
@@ -93,5 +98,65 @@ async fn an_address_that_leads_nowhere_is_refused() {
         let (code, line) = refusal(&data, &[("database_url", &wrong)]).await;
         assert_eq!(code, Some(78), "{line}");
         assert!(line.contains("database_url") && !line.contains("wrong"), "a secret is told: {line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_for_the_database_is_its_owners_alone() {
+    let data = Data::fresh().await;
+    let (served, made) = (data.folder().join("a/served"), data.folder().join("b/made"));
+    let text = served.to_str().unwrap();
+    let server = Server::with(&[("data_dir", text), ("database_url", "")]).await;
+    server.register("alice").await;
+    let address = format!("sqlite:{}", made.join("colloquy.db").display());
+    let exit = Process::refused("db", &data, &[("database_url", &address)], &["create"]).await;
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    for (folder, files) in
+        [(&served, &["colloquy.db", "colloquy.db-wal", "colloquy.db-shm"][..]), (&made, &["colloquy.db"])]
+    {
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(folder), 0o700, "{}", folder.display());
+        for file in files {
+            assert_eq!(mode(&folder.join(file)), 0o600, "{file}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_leave_connections_to_others() {
+    let server = Server::with(&[("database_connections", "4")]).await;
+    let alice = server.register("alice").await;
+    alice.conversation().await;
+    // On PostgreSQL the searches wait as long as somebody else holds what they read.
+    let blocker = match server.data().postgres_url() {
+        Some(url) => {
+            let mut blocker = AsyncPgConnection::establish(&url).await.unwrap();
+            blocker.batch_execute("BEGIN; LOCK TABLE members IN ACCESS EXCLUSIVE MODE").await.unwrap();
+            Some(blocker)
+        }
+        None => None,
+    };
+    let mut searches: FuturesUnordered<_> =
+        (0..12).map(|_| alice.get("/api/v1/messages:search?query=tea").boxed()).collect();
+    let waiting =
+        "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    let others = async {
+        if blocker.is_some() {
+            eventually("a search waits", async || server.data().number(waiting) > 0).await;
+        }
+        for _ in 0..20 {
+            alice.me().await.unwrap();
+        }
+        drop(blocker);
+    };
+    tokio::pin!(others);
+    loop {
+        tokio::select! {
+            () = &mut others => break,
+            Some((status, body)) = searches.next() => assert_eq!(status, 200, "{body}"),
+        }
+    }
+    while let Some((status, body)) = searches.next().await {
+        assert_eq!(status, 200, "{body}");
     }
 }

@@ -168,6 +168,52 @@ async fn a_changed_password_ends_every_session_but_the_callers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_sign_in_outlives_the_change_of_its_password() {
+    let generous = [("sign_in_failures_per_account", "10000"), ("sign_in_failures_per_address", "10000")];
+    let server = Server::with(&generous).await;
+    let alice = server.register("alice").await;
+    // As many as keep every turn at checking passwords taken, before the change, during it and after.
+    let sign_ins = (0..6).map(async |_| {
+        let mut opened = Vec::new();
+        while let Ok(session) = alice.login("alice", PASSWORD).await {
+            opened.push(session);
+        }
+        opened
+    });
+    let change = change_password(&alice, PASSWORD, "battery staple");
+    let (opened, changed) = tokio::join!(futures_util::future::join_all(sign_ins), change);
+    changed.unwrap();
+    for session in opened.into_iter().flatten() {
+        assert_eq!(session.me().await.unwrap_err().code(), Code::Unauthenticated);
+    }
+    alice.me().await.unwrap();
+    assert_eq!(server.data().rows()["sessions"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_changes_of_one_password_the_second_is_refused() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let (one, other) = tokio::join!(
+        change_password(&alice, PASSWORD, "battery staple"),
+        change_password(&alice, PASSWORD, "staple battery")
+    );
+    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+    assert_eq!(reason(one.and(other)), (Code::Unauthenticated, "UNAUTHENTICATED".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_people_who_never_come_back_are_cleared() {
+    let server = Server::with(&[("refresh_token_ttl", "3600")]).await;
+    for name in ["alice", "bob"] {
+        server.register(name).await;
+    }
+    let later = server.beside(&[("clock_ahead_micros", "3601000000")]).await;
+    eventually("they are gone", async || later.data().rows()["sessions"] == 0).await;
+    assert_eq!(later.data().rows()["refresh_tokens"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_session_cannot_guess_the_password() {
     let server = Server::with(&[("sign_in_failures_per_account", "2")]).await;
     let thief = server.register("alice").await;

@@ -121,6 +121,46 @@ async fn who_leaves_takes_along_what_nobody_else_owns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_owners_who_leave_at_once_nothing_is_left() {
+    let server = Server::start().await;
+    for round in 0..4 {
+        let alice = server.register(&format!("alice{round}")).await;
+        let bob = server.register(&format!("bob{round}")).await;
+        for _ in 0..8 {
+            let conversation = alice.conversation().await;
+            alice.add(&conversation, &bob, "owner").await;
+        }
+        let (mut first, mut second) = (alice.users(), bob.users());
+        let left = tokio::join!(first.delete_me(DeleteMeRequest {}), second.delete_me(DeleteMeRequest {}));
+        assert!(left.0.is_ok() && left.1.is_ok(), "{left:?}");
+    }
+    let rows = server.data().rows();
+    assert_eq!((rows["users"], rows["conversations"], rows["members"]), (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_ends_what_others_see_live_of_it() {
+    let upstream = Upstream::start(Script::openai().text("well").stall()).await;
+    let server = Server::asking(&upstream, &[]).await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let conversation = alice.conversation().await;
+    alice.add(&conversation, &bob, "viewer").await;
+    let mut socket = bob.socket().await;
+    socket.ask("join", "join_session", serde_json::json!({ "session_id": conversation })).await;
+    assert_eq!(socket.answer_to("join").await["type"], "subscription.confirmed");
+    let (_, answer) = alice.send(&conversation, "hello").await;
+    let mut events = bob.resume_chat(&answer, 0).await;
+    while events.next().await.expect("the answer goes on").kind != "token" {}
+
+    alice.users().delete_me(DeleteMeRequest {}).await.unwrap();
+    upstream.closed(0).await;
+    socket.until("subscription.removed").await;
+    // A last word, whichever comes first: that the run ended, or that there is nothing any more.
+    while events.next().await.is_some() {}
+    assert_eq!(server.data().rows()["conversations"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_outlives_the_account_that_asked_for_it() {
     let upstream = Upstream::start(Script::openai().text("well").pause().end()).await;
     let server = Server::asking(&upstream, &[]).await;

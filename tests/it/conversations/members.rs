@@ -1,7 +1,8 @@
 //! Members: joining, roles, leaving, and how far they have read.
 
 use colloquy::proto::{
-    AddMemberRequest, ListMembersRequest, ListMembersResponse, MarkReadRequest, MemberRole, RemoveMemberRequest,
+    AddMemberRequest, DeleteConversationRequest, ListMembersRequest, ListMembersResponse, MarkReadRequest, MemberRole,
+    RemoveMemberRequest,
 };
 use serde_json::json;
 use tonic::{Code, Status};
@@ -75,6 +76,39 @@ async fn of_two_owners_who_leave_at_once_one_stays() {
         alice.add(&chat, &bob, MemberRole::Owner).await.unwrap();
         let (first, second) = tokio::join!(remove(&alice, &chat, &alice.id), remove(&bob, &chat, &bob.id));
         assert!(first.is_ok() != second.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_demoted_cannot_take_it_back_in_the_same_moment() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    for _ in 0..10 {
+        let chat = alice.open("", &[]).await;
+        alice.add(&chat, &bob, MemberRole::Owner).await.unwrap();
+        let (demoted, promoted) =
+            tokio::join!(alice.add(&chat, &bob, MemberRole::Viewer), bob.add(&chat, &bob, MemberRole::Owner));
+        demoted.unwrap();
+        assert_eq!(bob.see(&chat).await.unwrap().role(), MemberRole::Viewer, "{promoted:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_joins_what_is_being_deleted() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    for _ in 0..10 {
+        let chat = alice.open("", &[]).await;
+        alice.add(&chat, &bob, MemberRole::Owner).await.unwrap();
+        let request = DeleteConversationRequest { conversation_id: chat.clone() };
+        let mut client = alice.conversations();
+        let (deleted, added) =
+            tokio::join!(client.delete_conversation(request), bob.add(&chat, &alice, MemberRole::Owner));
+        deleted.unwrap();
+        if let Err(refused) = added {
+            assert_eq!((refused.code(), refused.message()), (Code::NotFound, "no such conversation"));
+        }
+        assert_eq!(bob.see(&chat).await.unwrap_err().code(), Code::NotFound);
     }
 }
 

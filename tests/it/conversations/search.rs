@@ -63,6 +63,9 @@ async fn no_text_is_syntax() {
         "hello;",
         "hello --",
         "hello\\",
+        "hello\u{ff07}me",
+        "hello\u{ff3c}",
+        "hello\u{fe68}me",
     ] {
         assert!(is_found(&alice, query).await, "{query}");
     }

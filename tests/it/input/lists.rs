@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::{Case, Ids, refused};
 use crate::harness::Server;
 
+/// A token for what stands after a time that no database knows, and an id.
+const NO_TIME: &str = "LTkyMjMzNzIwMzY4NTQ3NzU4MDg6MDE5OGMwZGUtMDAwMC03MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
+
 /// Bad pages, cursors and choices.
 fn lists(ids: &Ids) -> Vec<Case> {
     let own = &ids.own;
@@ -58,6 +61,25 @@ fn lists(ids: &Ids) -> Vec<Case> {
         Case::invalid("a member who is nobody", "member_ids")
             .http(Method::POST, "/api/v1/conversations", json!({ "member_ids": [own] }).to_string())
             .grpc("ConversationService/CreateConversation", &json!({ "member_ids": [own] })),
+        Case::invalid("NUL in a search for people", "query")
+            .get("/api/v1/users?query=a%00")
+            .grpc("UserService/SearchUsers", &json!({ "query": "a\0" })),
+        Case::invalid("a token of no name", "page_token")
+            .get("/api/v1/users?query=a&page_token=YQBi")
+            .grpc("UserService/SearchUsers", &json!({ "query": "a", "page_token": "YQBi" })),
+        Case::invalid("a time that is none", "page_token")
+            .get(&format!("/api/v1/conversations?page_token={NO_TIME}"))
+            .grpc("ConversationService/ListConversations", &json!({ "page_token": NO_TIME })),
+        Case::invalid("NUL in a name", "username")
+            .http(Method::POST, "/api/v1/auth/login", r#"{"username":"a\u0000","password":"x"}"#)
+            .grpc("AuthService/Login", &json!({ "username": "a\0", "password": "x" })),
+        Case::invalid("NUL in every name of an account", "username email display_name")
+            .http(
+                Method::PATCH,
+                "/api/v1/users/me",
+                r#"{"username":"a\u0000b","email":"a@\u0000","display_name":"\u0000"}"#,
+            )
+            .grpc("UserService/UpdateMe", &json!({ "username": "a\0b", "email": "a@\0", "display_name": "\0" })),
         Case::invalid("an empty search", "query")
             .get("/api/v1/messages:search")
             .grpc("ConversationService/SearchMessages", &json!({})),
