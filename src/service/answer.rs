@@ -33,6 +33,8 @@ pub(super) struct Answer {
 #[derive(Debug, Default)]
 struct Round {
     prompt_tokens: usize,
+    /// Whether a provider has answered.
+    is_answered: bool,
     /// Where its text begins.
     begun_at: usize,
     /// Tokens of the tool calls that the model wrote.
@@ -47,10 +49,16 @@ impl Answer {
         Self { model, ..Self::default() }
     }
 
-    /// Begins a round whose prompt has so many tokens, roughly.
+    /// Begins a round whose prompt has so many tokens, roughly; they count once somebody answers.
     pub(super) fn begin_round(&mut self, prompt_tokens: usize) {
         self.spent = self.usage();
         self.round = Round { prompt_tokens, begun_at: self.text.len(), ..Round::default() };
+    }
+
+    /// Notes that this model answers: what it was asked is spent.
+    pub(super) fn answers(&mut self, model: String) {
+        self.model = model;
+        self.round.is_answered = true;
     }
 
     /// Where this round's text begins.
@@ -60,7 +68,8 @@ impl Answer {
 
     /// Takes the provider's count of this round.
     pub(super) fn count(&mut self, usage: llm::Usage) {
-        let count = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+        // No model reads or writes as much: sums of nonsense must not run over.
+        let count = |tokens: u64| i64::from(u32::try_from(tokens).unwrap_or(u32::MAX));
         self.round.said = Usage { input_tokens: count(usage.input_tokens), output_tokens: count(usage.output_tokens) };
     }
 
@@ -85,10 +94,11 @@ impl Answer {
         }
         let counted =
             |said: i64, estimate: usize| if said > 0 { said } else { i64::try_from(estimate).unwrap_or(i64::MAX) };
+        let asked = if self.round.is_answered { self.round.prompt_tokens } else { 0 };
         let written = estimate_tokens(self.round_text()) + self.round.call_tokens;
         Usage {
-            input_tokens: self.spent.input_tokens + counted(self.round.said.input_tokens, self.round.prompt_tokens),
-            output_tokens: self.spent.output_tokens + counted(self.round.said.output_tokens, written),
+            input_tokens: self.spent.input_tokens.saturating_add(counted(self.round.said.input_tokens, asked)),
+            output_tokens: self.spent.output_tokens.saturating_add(counted(self.round.said.output_tokens, written)),
         }
     }
 }
@@ -106,6 +116,8 @@ mod tests {
     fn every_round_is_counted_by_its_provider_or_here() {
         let mut answer = Answer::default();
         answer.begin_round(10);
+        assert_eq!(answer.usage(), Usage::default(), "nobody has answered");
+        answer.answers("p/m".into());
         answer.text.push_str("12345678");
         assert_eq!(answer.usage(), Usage { input_tokens: 10, output_tokens: 2 });
         answer.count(llm::Usage { input_tokens: 7, output_tokens: 0 });
@@ -113,6 +125,20 @@ mod tests {
         answer.begin_round(20);
         answer.text.push_str("1234");
         answer.count(llm::Usage { input_tokens: 0, output_tokens: 5 });
+        assert_eq!(answer.usage(), Usage { input_tokens: 7, output_tokens: 7 });
+        answer.answers("p/m".into());
         assert_eq!(answer.usage(), Usage { input_tokens: 27, output_tokens: 7 });
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_bounded() {
+        let mut answer = Answer::default();
+        for _ in 0..2 {
+            answer.begin_round(usize::MAX);
+            answer.answers("p/m".into());
+            answer.count(llm::Usage { input_tokens: u64::MAX, output_tokens: u64::MAX });
+        }
+        let most = 2 * i64::from(u32::MAX);
+        assert_eq!(answer.usage(), Usage { input_tokens: most, output_tokens: most });
     }
 }

@@ -1,5 +1,7 @@
 //! What a model is asked: contexts and messages, as many as the token budget holds.
 
+use std::collections::HashSet;
+
 use super::answer::call_tokens;
 use crate::{
     error::Result,
@@ -20,6 +22,8 @@ const BYTES_PER_TOKEN: usize = 4;
 /// The part of the budget that contexts may take, so that the conversation itself keeps some.
 const CONTEXT_SHARE: (usize, usize) = (3, 4);
 
+/// Bytes that are kept of a tool's result for which there is no room any more.
+const CUT_RESULT: usize = 200;
 /// What a model is told of a tool whose run ended before it did.
 const CUT_OFF: &str = "the call was cut off";
 
@@ -33,17 +37,27 @@ pub(super) fn estimate_tokens_of(bytes: usize) -> usize {
     bytes.div_ceil(BYTES_PER_TOKEN)
 }
 
+/// How much of a message stands in a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    Whole,
+    /// What was said, without the tools that were called.
+    Text,
+    Nothing,
+}
+
 /// What bounds a prompt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Tokens of contexts and messages.
+    /// Tokens of contexts, messages and what is told of tools.
     pub(super) context_tokens: usize,
     /// Tokens that the model may write.
     pub(super) output_tokens: u32,
 }
 
 /// Builds the prompt for the answer to `question`: contexts in their order, then the latest messages of its path, with the
-/// tools that answers called. The question itself is always in it. Returned with what it costs in tokens, roughly.
+/// tools that answers called, or without where there is no room for them. The question itself is always in it. Returned
+/// with what it costs in tokens, roughly.
 pub(super) async fn build(
     store: &Store,
     membership: &Membership,
@@ -51,27 +65,45 @@ pub(super) async fn build(
     bounds: Bounds,
     tools: Vec<ToolSpec>,
 ) -> Result<(Prompt, usize)> {
-    let budget = bounds.context_tokens;
+    let told_of_tools = tools.iter().map(cost_of_tool).sum::<usize>();
+    let budget = bounds.context_tokens.saturating_sub(told_of_tools);
     let contexts = all_contexts(store, membership).await?;
     let (system, spent) = system_text(&contexts, budget * CONTEXT_SHARE.0 / CONTEXT_SHARE.1);
     let mut left = budget.saturating_sub(spent);
+    let mut bare = HashSet::new();
     let mut path = store
         .ancestry(membership, question, |message| {
-            let cost = cost_of(message);
-            let is_over = cost > left && message.id != question;
-            left = left.saturating_sub(cost);
-            is_over
+            let share = if message.id == question { Share::Whole } else { share_of(message, left) };
+            if share == Share::Text {
+                bare.insert(message.id);
+            }
+            left = left.saturating_sub(cost_of(message, share));
+            share == Share::Nothing
         })
         .await?;
     path.reverse();
-    let cost = spent + path.iter().map(cost_of).sum::<usize>() + tools.iter().map(cost_of_tool).sum::<usize>();
+    for message in path.iter_mut().filter(|message| bare.contains(&message.id)) {
+        message.tool_calls.clear();
+    }
+    let cost = spent + told_of_tools + path.iter().map(|message| cost_of(message, Share::Whole)).sum::<usize>();
     let turns = path.iter().flat_map(turns_of).collect();
     Ok((Prompt { system, turns, max_output_tokens: Some(bounds.output_tokens), tools }, cost))
 }
 
-/// What a message costs in a prompt, in tokens, roughly.
-fn cost_of(message: &Message) -> usize {
-    estimate_tokens(&message.content) + message.tool_calls.iter().map(cost_of_call).sum::<usize>()
+/// How much of a message has room in so many tokens.
+fn share_of(message: &Message, left: usize) -> Share {
+    let fits = |share: &Share| cost_of(message, *share) <= left;
+    [Share::Whole, Share::Text].into_iter().find(fits).unwrap_or(Share::Nothing)
+}
+
+/// What this much of a message costs in a prompt, in tokens, roughly.
+fn cost_of(message: &Message, share: Share) -> usize {
+    let said = || estimate_tokens(&message.content);
+    match share {
+        Share::Whole => said() + message.tool_calls.iter().map(cost_of_call).sum::<usize>(),
+        Share::Text => said(),
+        Share::Nothing => 0,
+    }
 }
 
 /// What a call and its result cost in a prompt, in tokens, roughly.
@@ -102,6 +134,25 @@ pub(super) fn round(said: &str, calls: &[ToolCall]) -> [Turn; 2] {
         Turn { role: Role::Assistant, content: said.chain(uses).collect() },
         Turn { role: Role::User, content: results.collect() },
     ]
+}
+
+/// Cuts what tools returned, the oldest first, until so many tokens less are spent or nothing is left to cut; returns how
+/// many less it are, roughly.
+pub(super) fn cut_results(turns: &mut [Turn], over: usize) -> usize {
+    let mut saved = 0;
+    for block in turns.iter_mut().flat_map(|turn| &mut turn.content) {
+        let Block::ToolResult { content, .. } = block else { continue };
+        if saved >= over {
+            break;
+        }
+        let shown = &content[..content.floor_char_boundary(CUT_RESULT)];
+        let cut = format!("{shown}\n[cut: there is no room for all {} bytes any more]", content.len());
+        if cut.len() < content.len() {
+            saved += estimate_tokens(content) - estimate_tokens(&cut);
+            *content = cut;
+        }
+    }
+    saved
 }
 
 async fn all_contexts(store: &Store, membership: &Membership) -> Result<Vec<Context>> {
@@ -156,4 +207,29 @@ fn turns_of_answer(message: &Message) -> Vec<Turn> {
     }
     turns.push(Turn::assistant(message.content.get(said..).unwrap_or_default()));
     turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(content: &str) -> Turn {
+        let content = content.to_owned();
+        Turn { role: Role::User, content: vec![Block::ToolResult { id: "c".into(), content, is_error: false }] }
+    }
+
+    #[test]
+    fn results_are_cut_from_the_oldest_on_and_no_more_than_needed() {
+        let long = "ä".repeat(2000);
+        let whole = [Turn::assistant("I look."), result(&long), result("short"), result(&long)];
+        let mut turns = whole.clone();
+        assert_eq!(cut_results(&mut turns, 0), 0);
+        assert_eq!(turns, whole);
+        let saved = cut_results(&mut turns, 10);
+        assert!((900..1000).contains(&saved), "{saved}");
+        assert_ne!(turns[1], whole[1]);
+        assert_eq!((&turns[0], &turns[2..]), (&whole[0], &whole[2..]));
+        assert_eq!(cut_results(&mut turns, 10_000), saved, "what was cut is not cut again");
+        assert_eq!(cut_results(&mut turns, 10_000), 0);
+    }
 }

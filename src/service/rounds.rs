@@ -39,6 +39,7 @@ impl Runs {
         if let Some(ending) = self.give_again(run, answer, digest).await? {
             return Ok(ending);
         }
+        let first_round = prompt.turns.len();
         let mut rounds_left = self.limits().tool_rounds;
         loop {
             answer.begin_round(cost);
@@ -62,7 +63,10 @@ impl Runs {
             let calls = &answer.tool_calls[before..];
             cost +=
                 prompt::estimate_tokens(answer.round_text()) + calls.iter().map(prompt::cost_of_call).sum::<usize>();
+            let newest = prompt.turns.len();
             prompt.turns.extend(prompt::round(answer.round_text(), calls));
+            let over = cost.saturating_sub(self.bounds().context_tokens);
+            cost -= prompt::cut_results(&mut prompt.turns[first_round..newest], over);
         }
     }
 
@@ -117,7 +121,7 @@ impl Runs {
                     }
                     self.publish(run, Happening::Thinking { content }).await;
                 }
-                Ok(Piece::Model(model)) => answer.model = model,
+                Ok(Piece::Model(model)) => answer.answers(model),
                 Ok(Piece::Usage(usage)) => answer.count(usage),
                 Ok(Piece::ToolCall(call)) => asked.push(call),
                 Ok(Piece::End(reason)) => ending = Some(Ending::Finished(reason)),

@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// Adds what an answer cost to its day, within a transaction; of an account that is gone nothing is kept.
+/// Adds what an answer cost to its day, within a transaction; of an account that is gone nothing is kept, nor of an answer
+/// for which nobody was asked.
 macro_rules! add_usage {
     ($connection:ident, $user:expr, $model:expr, $usage:expr, $now:expr) => {{
         use $crate::store::{
@@ -22,7 +23,7 @@ macro_rules! add_usage {
         };
         let known: Option<$crate::model::ids::UserId> =
             users::table.find($user).select(users::id).first($connection).await.optional()?;
-        if known.is_some() {
+        if known.is_some() && $usage != $crate::model::usage::Usage::default() {
             ::diesel::insert_into(daily_usage::table)
                 .values((
                     daily_usage::user_id.eq($user),

@@ -76,3 +76,25 @@ async fn who_has_used_up_the_day_waits_for_the_next() {
     let alice = tomorrow.visitor().login("alice", crate::harness::PASSWORD).await.unwrap();
     assert_eq!(alice.post(&path, json!({ "content": "good morning" })).await.0, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_answered_costs_nothing() {
+    let scripts = [Script::openai().status(400), Script::openai().text("well").hang_up()];
+    let upstream = Upstream::start_all(scripts).await;
+    let server = Server::asking(&upstream, &[("daily_token_quota", "1"), ("provider_retries", "0")]).await;
+    let alice = server.register("alice").await;
+    let path = format!("/api/v1/conversations/{}/messages", alice.conversation().await);
+    let ask = async || alice.post(&path, json!({ "content": "how are you?", "wait": true })).await;
+    let (status, sent) = ask().await;
+    assert_eq!((status, &sent["reply"]["status"]), (200, &"failed".into()), "{sent}");
+    assert_eq!(sent["reply"]["usage"], json!({ "input_tokens": 0, "output_tokens": 0 }), "{sent}");
+    assert_eq!(alice.get("/api/v1/users/me/usage").await.1["usage"], json!([]));
+
+    // One that was answered, if only in part, does.
+    let (status, sent) = ask().await;
+    assert_eq!((status, &sent["reply"]["content"]), (200, &"well".into()), "{sent}");
+    let (_, usage) = alice.get("/api/v1/users/me/usage").await;
+    assert_eq!(usage["usage"][0]["message_count"], 1, "{usage}");
+    assert!(usage["input_tokens"].as_i64() > Some(0), "{usage}");
+    assert_eq!(ask().await.0, 429);
+}

@@ -250,3 +250,43 @@ async fn a_deleted_answer_takes_what_its_tools_returned_with_it() {
     assert_eq!(alice.message(conversation, id).await["tool_calls"], json!([]));
     assert_eq!(server.data().number("(SELECT count(*) FROM tool_calls)"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_remembered_when_its_tools_are_too_large() {
+    for wire in WIRES {
+        // Some 1,000 tokens, of a budget of 600 that holds the rest many times.
+        let large = json!({ "expression": "6*7", "note": "n".repeat(4000) }).to_string();
+        let scripts = [
+            Script::new(wire).text("Let me see. ").tool("c1", "calculator", &large).end_for_tools(),
+            Script::new(wire).text("It is 42.").end(),
+            Script::new(wire).text("You are welcome.").end(),
+        ];
+        let upstream = Upstream::start_all(scripts).await;
+        let server = Server::asking(&upstream, &[BUILT_IN, ("context_token_budget", "600")]).await;
+        let alice = server.register("alice").await;
+        let (seen, _) = ask(&alice, json!({ "message": "what is 6 times 7?" })).await;
+        let conversation = seen[0].data["conversation_id"].clone();
+        ask(&alice, json!({ "message": "thanks", "conversation_id": conversation })).await;
+        let body = upstream.request(2).await.body;
+        assert_eq!(results(&body), [], "{wire:?}");
+        for said in ["what is 6 times 7?", "Let me see. It is 42.", "thanks"] {
+            assert!(body.to_string().contains(said), "{wire:?}: {said}: {body}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_tools_takes_room_from_what_was_said() {
+    // 100 tokens are said before; the tools take more than the other 100.
+    for (tools, is_remembered) in [("", true), ("time.now,calculator", false)] {
+        let upstream = Upstream::start(Script::openai().text("Fine.").end()).await;
+        let server = Server::asking(&upstream, &[("tools", tools), ("context_token_budget", "200")]).await;
+        let alice = server.register("alice").await;
+        let (seen, _) = ask(&alice, json!({ "message": format!("marker {}", "x".repeat(393)) })).await;
+        let conversation = seen[0].data["conversation_id"].clone();
+        ask(&alice, json!({ "message": "and now?", "conversation_id": conversation })).await;
+        let body = upstream.request(1).await.body.to_string();
+        assert_eq!(body.contains("marker"), is_remembered, "{body}");
+        assert!(body.contains("and now?"), "{body}");
+    }
+}

@@ -256,3 +256,29 @@ async fn whoever_comes_back_sees_every_tool_once() {
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_earlier_rounds_are_cut_when_there_is_no_room_for_them() {
+    let wire = WIRES[0];
+    let said = |letter: &str| json!({ "message": letter.repeat(3000) }).to_string();
+    let scripts = [
+        calling(wire, "demo_echo", &said("a")),
+        calling(wire, "demo_echo", &said("b")),
+        Script::new(wire).text("Done.").end(),
+    ];
+    let upstream = Upstream::start_all(scripts).await;
+    let server = serve(&as_program(), &upstream, &[("context_token_budget", "1000")]).await;
+    let (_, stored) = ask(&server.register("alice").await, json!({ "message": "go" })).await;
+    assert_eq!(stored["content"], "Done.", "{stored}");
+    let whole = |at: usize| stored["tool_calls"][at]["content"].as_str().unwrap().len() >= 3000;
+    assert!(whole(0) && whole(1), "what is stored and shown is whole: {stored}");
+    let brought = |request: usize| {
+        let results = super::results(&upstream.exchanges()[request].body);
+        results.into_iter().map(|(_, content, _)| content).collect::<Vec<_>>()
+    };
+    assert!(brought(1)[0].len() >= 3000, "the newest stays whole");
+    let last = brought(2);
+    assert!(last[0].len() < 300 && last[0].contains("cut"), "{last:?}");
+    assert!(last[1].len() >= 3000, "{last:?}");
+    server.stop().await;
+}
