@@ -20,7 +20,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(30);
 /// What the provider asked for is a lower bound; there the random part is added, a quarter at most.
 pub(super) fn wait(failure: &Failure, retry: u32, random: f64) -> Option<Duration> {
     let asked = match failure {
-        Failure::UnknownModel(_) | Failure::Rejected(_) => return None,
+        Failure::UnknownModel(_) | Failure::Rejected(_) | Failure::Denied(_) => return None,
         // The time for the whole answer is used up.
         Failure::Timeout(Clock::Total) => return None,
         // Its purpose is that nobody waits for this provider.

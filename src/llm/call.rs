@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     dialect::{Output, Reader, error_code},
-    failure::{Breach, Clock, Failure, Reason, Retry, transient},
+    failure::{Breach, Clock, Failure, Reason, Retry, denied, transient},
     piece::Piece,
     settings::Timers,
     sse::Decoder,
@@ -170,6 +170,7 @@ async fn refusal(mut response: Response) -> Failure {
         Advice { again, after } if transient(status) || again == Some(true) => {
             Failure::Unavailable { reason, retry: after.map_or(Retry::Backoff, Retry::After), source: None }
         }
+        _ if denied(status) => Failure::Denied(reason),
         _ => Failure::Rejected(reason),
     }
 }

@@ -17,6 +17,10 @@ pub enum Failure {
     /// The provider refused this request and would refuse it again.
     #[error("the provider refused the request: {0}")]
     Rejected(Reason),
+    /// The provider refuses whoever asks it with these settings: the key, its credit, what it may do, or a model that is not
+    /// there.
+    #[error("the provider does not serve this server: {0}")]
+    Denied(Reason),
     /// The provider cannot answer now: no connection, too many requests, overloaded, or its breaker is open.
     #[error("the provider is unavailable: {reason}")]
     Unavailable {
@@ -91,11 +95,19 @@ pub enum Breach {
 }
 
 impl Failure {
-    /// Whether the same question may succeed later, or with another provider.
+    /// Whether the same question may succeed later.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::UnknownModel(_) | Self::Rejected(_) => false,
+            Self::UnknownModel(_) | Self::Rejected(_) | Self::Denied(_) => false,
             Self::Unavailable { .. } | Self::Timeout(_) | Self::Protocol(_) => true,
+        }
+    }
+
+    /// Whether the same question may succeed with another provider.
+    pub(super) fn falls_back(&self) -> bool {
+        match self {
+            Self::UnknownModel(_) | Self::Rejected(_) => false,
+            Self::Denied(_) | Self::Unavailable { .. } | Self::Timeout(_) | Self::Protocol(_) => true,
         }
     }
 
@@ -104,6 +116,7 @@ impl Failure {
         match self {
             Self::UnknownModel(_) => "unknown_model",
             Self::Rejected(_) => "rejected",
+            Self::Denied(_) => "denied",
             Self::Unavailable { .. } => "unavailable",
             Self::Timeout(_) => "timeout",
             Self::Protocol(_) => "protocol",
@@ -115,23 +128,25 @@ impl Failure {
     /// Only what says clearly that the request is at fault counts as a refusal. The names are those of the Messages
     /// API and of chat completions; compatible servers use them, or the number of an HTTP status.
     pub(super) fn from_event(code: Option<String>) -> Self {
-        const REFUSALS: [&str; 9] = [
+        const DENIALS: [&str; 4] = ["authentication_error", "billing_error", "permission_error", "not_found_error"];
+        const REFUSALS: [&str; 5] = [
             "invalid_request_error",
-            "authentication_error",
-            "billing_error",
-            "permission_error",
-            "not_found_error",
             "request_too_large",
             "invalid_prompt",
             "context_length_exceeded",
             "exceed_context_size_error",
         ];
-        let refused = code.as_deref().is_some_and(|code| {
-            let status = code.parse::<u16>().is_ok_and(|status| (400..500).contains(&status) && !transient(status));
-            status || REFUSALS.contains(&code)
-        });
+        let name = code.as_deref().unwrap_or_default();
+        let status = name.parse::<u16>().ok();
+        let is_denied = DENIALS.contains(&name) || status.is_some_and(denied);
+        let is_refused =
+            REFUSALS.contains(&name) || status.is_some_and(|status| (400..500).contains(&status) && !transient(status));
         let reason = Reason::Event(code);
-        if refused { Self::Rejected(reason) } else { Self::Unavailable { reason, retry: Retry::Backoff, source: None } }
+        match (is_denied, is_refused) {
+            (true, _) => Self::Denied(reason),
+            (false, true) => Self::Rejected(reason),
+            (false, false) => Self::Unavailable { reason, retry: Retry::Backoff, source: None },
+        }
     }
 }
 
@@ -139,6 +154,12 @@ impl Failure {
 /// 529 `overloaded` among them.
 pub(super) fn transient(status: u16) -> bool {
     matches!(status, 408 | 409 | 429) || status >= 500
+}
+
+/// Whether an HTTP status says that the provider does not serve who asks, whatever is asked: the key, the credit, the
+/// permission or the model is at fault.
+pub(super) fn denied(status: u16) -> bool {
+    matches!(status, 401..=404)
 }
 
 /// A provider's error code if it is a plain one. Anything else could quote the request.
@@ -185,8 +206,13 @@ mod tests {
 
     #[test]
     fn error_events_are_refusals_only_when_the_request_is_at_fault() {
-        for code in ["invalid_request_error", "authentication_error", "400"] {
-            assert!(!Failure::from_event(Some(code.into())).retryable(), "{code}");
+        for code in ["invalid_request_error", "context_length_exceeded", "400"] {
+            let failure = Failure::from_event(Some(code.into()));
+            assert!(!failure.retryable() && !failure.falls_back(), "{code}");
+        }
+        for code in ["authentication_error", "billing_error", "401", "404"] {
+            let failure = Failure::from_event(Some(code.into()));
+            assert!(!failure.retryable() && failure.falls_back(), "{code}");
         }
         for code in ["overloaded_error", "rate_limit_error", "server_error", "429", "503", "new_kind_of_error"] {
             assert!(Failure::from_event(Some(code.into())).retryable(), "{code}");

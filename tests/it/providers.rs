@@ -220,6 +220,19 @@ async fn a_refusal_does_not_fall_back() {
 }
 
 #[tokio::test]
+async fn an_account_that_is_not_served_falls_back_at_once() {
+    for wire in WIRES {
+        for status in [401, 402, 403, 404] {
+            let refuses = Upstream::start(Script::new(wire).status(status)).await;
+            let config = ProviderConfig { fallback: vec!["echo".into()], ..config("p", &refuses, wire) };
+            let answer = Answer::of(models([config]).stream("p/m", question())).await;
+            assert_eq!((answer.text().as_str(), &answer.pieces[0]), ("how are you?", &Piece::Model("echo".into())));
+            assert_eq!(refuses.exchanges().len(), 1, "{status} is not tried again");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_failure_of_the_model_asked_for_is_the_one_told() {
     let down = Upstream::start(Script::openai().status(503)).await;
     let refuses = Upstream::start(Script::openai().status(401)).await;

@@ -79,6 +79,46 @@ fn shapes(ids: &Ids) -> Vec<Case> {
     ]
 }
 
+/// Models that a provider which lists none would take.
+fn models(ids: &Ids) -> Vec<Case> {
+    let Ids { own, .. } = ids;
+    let path = format!("/api/v1/conversations/{own}");
+    let absurd = [("NUL", "any/a\0b".to_owned()), ("a line", "any/a\nb".to_owned())];
+    let absurd = absurd.into_iter().chain([("129 characters", format!("any/{}", "x".repeat(125)))]);
+    absurd
+        .flat_map(|(what, model)| {
+            let case = |act: &str| Case::invalid(&format!("{what} in the model to {act}"), "model");
+            let message = json!({ "conversation_id": own, "content": "x", "model": model });
+            let changed = json!({ "conversation_id": own, "model": model });
+            [
+                case("send to")
+                    .http(
+                        Method::POST,
+                        &format!("{path}/messages"),
+                        json!({ "content": "x", "model": model }).to_string(),
+                    )
+                    .grpc("ChatService/SendMessage", &message)
+                    .frame("message", message),
+                case("open with")
+                    .http(Method::POST, "/api/v1/chat/stream", json!({ "message": "x", "model": model }).to_string())
+                    .grpc("ChatService/StreamChat", &json!({ "message": "x", "model": model })),
+                case("make with")
+                    .http(Method::POST, "/api/v1/conversations", json!({ "model": model }).to_string())
+                    .grpc("ConversationService/CreateConversation", &json!({ "model": model })),
+                case("change to")
+                    .http(Method::PATCH, &path, json!({ "model": model }).to_string())
+                    .grpc("ConversationService/UpdateConversation", &changed),
+            ]
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absurd_models_are_refused_where_a_provider_would_take_any() {
+    let file = "[[providers]]\nname = \"any\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\n";
+    refused(&Server::configured(file, &[]).await, models).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_messages_are_refused_alike_everywhere_and_change_nothing() {
     refused(&Server::start().await, messages).await;

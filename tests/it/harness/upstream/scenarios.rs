@@ -86,7 +86,8 @@ pub(crate) fn scenarios(wire: Wire) -> Vec<Scenario> {
         then_well("it only pings", script().ping_forever(PING), wire).speaks_within(SOON),
         // Faults that retries do not cure.
         one("it refuses the request", script().status(400), Failed("rejected")),
-        one("it refuses the key", script().status(401), Failed("rejected")),
+        one("it refuses the key", script().status(401), Failed("denied")),
+        one("it refuses the key inside the stream", script().error("authentication_error"), Failed("denied")),
         one("it refuses inside the stream", script().error("invalid_request_error"), Failed("rejected")),
         one(
             "it advises against another try",
