@@ -111,6 +111,15 @@ impl Runs {
         }
     }
 
+    /// Tells the viewers that a run was ended for a node that is gone. It may have died between logging a piece and showing it,
+    /// so the text comes whole.
+    pub(super) async fn tell_interrupted(&self, message: Message) {
+        let (conversation_id, message_id) = (message.conversation_id, Some(message.id));
+        let happening = Happening::Snapshot { content: message.content.clone() };
+        self.tell(conversation_id, Draft { conversation_id, message_id, happening }).await;
+        self.tell_end(message).await;
+    }
+
     /// Tells the viewers that a run has ended, and with what.
     pub(super) async fn tell_end(&self, message: Message) {
         let (conversation_id, message_id) = (message.conversation_id, Some(message.id));

@@ -253,7 +253,7 @@ impl Runs {
             };
             tracing::warn!(message.id = %message.id, "ended a run whose node is gone");
             metrics::counter!("colloquy_runs_ended_total", "status" => "interrupted").increment(1);
-            self.tell_end(message).await;
+            self.tell_interrupted(message).await;
             self.0.ended.notify_waiters();
         }
         Ok(())

@@ -11,6 +11,7 @@
 mod accounts;
 mod answers;
 mod cached;
+mod cluster;
 mod contract;
 mod conversations;
 mod database;

@@ -52,16 +52,20 @@ struct Number {
 impl Data {
     /// An empty folder and an empty database.
     pub(crate) async fn fresh() -> Self {
+        if let Ok(server) = std::env::var("COLLOQUY_TEST_DATABASE_URL") {
+            return Self::on(&server).await;
+        }
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let database = match std::env::var("COLLOQUY_TEST_DATABASE_URL") {
-            Ok(server) => {
-                let name = format!("colloquy_test_{}", Uuid::now_v7().simple());
-                postgres_does(&server, &format!("CREATE DATABASE {name}")).await;
-                Database::Postgres { server, name }
-            }
-            Err(_) => Database::Sqlite { file: folder.path().join("colloquy.db"), _folder: folder.clone() },
-        };
+        let database = Database::Sqlite { file: folder.path().join("colloquy.db"), _folder: folder.clone() };
         Self { folder, database: Arc::new(database) }
+    }
+
+    /// An empty folder and an empty database on this PostgreSQL server.
+    pub(crate) async fn on(server: &str) -> Self {
+        let name = format!("colloquy_test_{}", Uuid::now_v7().simple());
+        postgres_does(server, &format!("CREATE DATABASE {name}")).await;
+        let database = Database::Postgres { server: server.to_owned(), name };
+        Self { folder: Arc::new(tempfile::tempdir().unwrap()), database: Arc::new(database) }
     }
 
     /// Another folder for the same database.
@@ -183,8 +187,14 @@ impl Drop for Database {
     fn drop(&mut self) {
         if let Self::Postgres { server, name } = self {
             let (server, drop_it) = (server.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-            // A test does not wait for it.
-            std::thread::spawn(move || wait(postgres_does(&server, &drop_it)));
+            // A test does not wait for it, and a server of its own may be gone already.
+            std::thread::spawn(move || {
+                wait(async {
+                    if let Ok(mut connection) = AsyncPgConnection::establish(&server).await {
+                        let _ = connection.batch_execute(&drop_it).await;
+                    }
+                });
+            });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A server in this process, as `colloquy serve` starts it, and those who call it.
 
 mod actor;
+mod cluster;
 mod data;
 mod events;
 mod postgres;
@@ -25,6 +26,7 @@ use tonic::transport::{Channel, Endpoint};
 use self::upstream::Upstream;
 pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
+    cluster::Cluster,
     data::Data,
     events::{Events, Happened},
     postgres::PostgresServer,
