@@ -141,7 +141,8 @@ impl App {
             lease: settings.run_lease,
         };
         let tools = Tools::new(tools::settings(settings), clock);
-        let makers = Makers { models: models.clone(), tools: tools.clone(), cache: response_cache(settings) };
+        let makers =
+            Makers { models: models.clone(), tools: tools.clone(), cache: response_cache(settings, redis.as_ref()) };
         let runs = Runs::new(store.clone(), bus.clone(), signals.clone(), makers, clock, lifecycle.clone(), limits);
         let users = Users::new(store.clone(), clock, passwords, throttle, identities, signals.clone(), runs.clone());
         let messages = Messages::new(
@@ -278,8 +279,9 @@ fn history(settings: &Settings) -> Bounds {
     Bounds { events: settings.history_events, bytes: settings.history_bytes, age: settings.history_ttl }
 }
 
-fn response_cache(settings: &Settings) -> Option<ResponseCache> {
-    let cache = || ResponseCache::in_memory(settings.response_cache_ttl, settings.response_cache_bytes);
+fn response_cache(settings: &Settings, redis: Option<&Redis>) -> Option<ResponseCache> {
+    let (ttl, bytes) = (settings.response_cache_ttl, settings.response_cache_bytes);
+    let cache = || ResponseCache::new(redis.cloned(), ttl, bytes);
     settings.response_cache.then(cache)
 }
 

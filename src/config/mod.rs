@@ -203,7 +203,7 @@ settings! {
     response_cache: bool = "false";
     /// How long a cached answer is good, in seconds.
     response_cache_ttl: Duration = "3600";
-    /// Bytes of cached answers at most.
+    /// Bytes of cached answers at most, without Redis; there the server bounds them.
     response_cache_bytes: u64 = "67108864";
     /// How long a run may be without a sign of its node before another node ends it, in seconds.
     run_lease: Duration = "10" from "0.1" to "3600";

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Actor, Server,
+    Actor, RedisServer, Server,
     upstream::{Script, Upstream, piece},
 };
 
@@ -50,6 +50,21 @@ async fn the_same_question_is_answered_again_and_costs_nothing() {
         .await;
     assert_eq!(sent["reply"]["cached"], false, "{sent}");
     assert_eq!(upstream.exchanges().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_made_on_one_node_is_given_again_on_another() {
+    let upstream = Upstream::start(Script::anthropic().pieces(3).end()).await;
+    let (redis, url) = (RedisServer::start().await, upstream.url());
+    let shared = redis.url();
+    let settings: Vec<_> = upstream.settings(&url).into_iter().chain([ON, ("redis_url", &shared)]).collect();
+    let here = Server::with(&settings).await;
+    let there = here.beside(&settings).await;
+    let alice = here.register("alice").await;
+    let (_, first) = ask(&alice, "how are you?").await;
+    let (end, again) = ask(&alice.at(&there), "how are you?").await;
+    assert_eq!((&end["cached"], &again["content"]), (&true.into(), &first["content"]));
+    assert_eq!(upstream.exchanges().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

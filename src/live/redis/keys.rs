@@ -50,6 +50,11 @@ impl Keys {
         format!("{}ticket:{}", self.prefix, hex(ticket.as_bytes()))
     }
 
+    /// A text: the answer to a question.
+    pub(in crate::live) fn answer(&self, question: &Digest) -> String {
+        format!("{}answer:{}", self.prefix, hex(question.as_bytes()))
+    }
+
     /// A sorted set: when somebody tried to sign in as an account. Counted together with the next, it shares its tag.
     pub(in crate::live) fn attempts_as(&self, account: &Digest) -> String {
         format!("{}{{attempts}}:account:{}", self.prefix, hex(account.as_bytes()))

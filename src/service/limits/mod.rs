@@ -46,6 +46,14 @@ impl Limits {
         Self(Arc::new(Inner { clock, limiter, judged, habits }))
     }
 
+    /// The same counts and habits, by another clock.
+    #[must_use]
+    pub fn by(&self, clock: Clock) -> Self {
+        let Inner { limiter, judged, habits, .. } = &*self.0;
+        let (limiter, habits) = (limiter.by(clock), habits.clone());
+        Self(Arc::new(Inner { clock, limiter, judged: *judged, habits }))
+    }
+
     /// Counts a frame of a live connection. Internal services are not limited.
     ///
     /// # Errors
@@ -104,4 +112,67 @@ fn refusal(kind: Kind, refused: Refused) -> Error {
         tracing::info!(subject = %subject, kind = kind.as_str(), retry_after_ms = retry_after.as_millis(), "a limit is reached");
     }
     Error::RateLimited { subject: subject.to_string(), rate, retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        live::limit::Rules,
+        model::{clock::Timestamp, ids::SessionId},
+    };
+
+    const RATE: Rate = Rate { limit: 50, window: Duration::from_secs(60) };
+
+    fn limits() -> Limits {
+        let rules = Rules { frames: vec![RATE], requests: vec![RATE], violation_ttl: Duration::from_secs(3600) };
+        Limits::new(Clock::default(), Limiter::new(Clock::default(), None, rules), 10)
+    }
+
+    fn caller(role: Role) -> Caller {
+        Caller {
+            user_id: UserId::generate(),
+            username: "alice".to_owned(),
+            role,
+            session_id: SessionId::generate(),
+            expires_at: Timestamp::from_micros(i64::MAX),
+        }
+    }
+
+    /// How many frames pass until one does not, sent so many milliseconds after each other from a time on.
+    async fn send(limits: &Limits, caller: &Caller, from_ms: i64, pause_ms: i64, most: i64) -> i64 {
+        for nth in 0..most {
+            let clock = Clock::shifted((from_ms + nth * pause_ms) * 1000);
+            if limits.by(clock).frame(caller, None).await.is_err() {
+                return nth;
+            }
+        }
+        most
+    }
+
+    #[tokio::test]
+    async fn who_sends_at_an_easy_pace_has_a_fifth_more_until_a_violation() {
+        let (limits, alice) = (limits(), caller(Role::User));
+        assert_eq!(send(&limits, &alice, 0, 600, 100).await, 60);
+        // A minute later the pause is over; the violation is not forgotten.
+        assert_eq!(send(&limits, &alice, 200_000, 600, 100).await, 50);
+        assert_eq!(send(&limits, &caller(Role::User), 0, 400, 100).await, 50);
+    }
+
+    #[tokio::test]
+    async fn a_sudden_burst_costs_the_bonus() {
+        let (limits, alice) = (limits(), caller(Role::User));
+        assert_eq!(send(&limits, &alice, 0, 4000, 20).await, 20);
+        // Not one more than the limit, although the last intervals but those of the burst looked human.
+        assert_eq!(send(&limits, &alice, 200_000, 100, 100).await, 50);
+    }
+
+    #[tokio::test]
+    async fn internal_services_are_not_limited() {
+        let (limits, service) = (limits(), caller(Role::Service));
+        assert_eq!(send(&limits, &service, 0, 0, 500).await, 500);
+        for _ in 0..500 {
+            assert_eq!(limits.request(Some(&service), &Origin::default()).await.unwrap(), None);
+        }
+    }
 }

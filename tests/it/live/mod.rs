@@ -1,6 +1,7 @@
 //! What may be lost, held to the same tests in memory and on Redis. Nodes of one ground share what nodes share: on Redis
 //! they are several, in memory they are one.
 
+mod answers;
 mod away;
 mod bus;
 mod limit;

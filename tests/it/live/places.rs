@@ -62,6 +62,10 @@ async fn an_address_has_so_many_whoever_connects(ground: Ground) {
     assert_eq!(full(take(&there, UserId::generate(), "2001:db8::2").await), "address");
     take(&there, UserId::generate(), "2001:db8:0:1::1").await.unwrap();
     taken.clear();
+    if let Ground::Redis(server) = &ground {
+        let forgotten = async || server.tell("EXISTS test:{places}:address:2001:db8::").await == ":0\r\n";
+        eventually("nothing is left of them", forgotten).await;
+    }
     let is_free = async || take(&here, UserId::generate(), "2001:db8::3").await.is_ok();
     eventually("the places are free", is_free).await;
 }
