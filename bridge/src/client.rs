@@ -89,7 +89,8 @@ impl Client {
         S: Stream<Item = Bytes> + Send + 'static,
     {
         let mut request = self.request(visitor, frames);
-        if let Some(id) = conversation.and_then(|id| MetadataValue::try_from(id).ok()) {
+        if let Some(id) = conversation {
+            let id = MetadataValue::try_from(id).map_err(|_| Refusal::field("session_id", "is not an id"))?;
             request.metadata_mut().insert(SESSION_ID, id);
         }
         let call = async {

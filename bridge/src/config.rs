@@ -7,7 +7,7 @@ use http::HeaderValue;
 /// Renders the process's metrics in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// The largest WebSocket message that is read at all, in bytes; a larger one ends the connection.
+/// The largest WebSocket message that is read at all, whatever the settings, in bytes; a larger one ends the connection.
 pub const MAX_FRAME_CAP: usize = 1 << 20;
 
 /// What the bridge can be told. Everything is finite by default.
@@ -15,7 +15,8 @@ pub const MAX_FRAME_CAP: usize = 1 << 20;
 pub struct Settings {
     /// The node's name, told by the detailed health page.
     pub node: String,
-    /// The largest WebSocket frame that is taken, in bytes; at most [`MAX_FRAME_CAP`].
+    /// The largest WebSocket frame that is taken, in bytes; at most [`MAX_FRAME_CAP`]. One of more than four times as many
+    /// bytes ends the connection, so that what is never finished does not pile up.
     pub max_frame_bytes: usize,
     /// The largest request body, in bytes.
     pub max_body_bytes: usize,
@@ -29,7 +30,7 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// How long a WebSocket may say nothing, pongs included.
     pub silence_limit: Duration,
-    /// How long a WebSocket may take to drain a frame.
+    /// How long a client may read nothing of what it was sent, and a WebSocket take to drain a frame.
     pub drain_limit: Duration,
     /// How long an event stream may be silent before it gets a comment.
     pub sse_keep_alive: Duration,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost_reflect::MessageDescriptor;
 
 use crate::{
+    record,
     refusal::{Reason, Refusal},
     route::Captures,
     schema::{Body, Route},
@@ -68,7 +69,8 @@ struct Input<'a> {
 
 /// A field that was given.
 struct Taken {
-    number: u32,
+    /// Its number, after those of the fields that hold it: names differ, for a field may have several.
+    path: Vec<u32>,
     name: String,
     place: &'static str,
 }
@@ -76,14 +78,13 @@ struct Taken {
 impl Input<'_> {
     /// Sets a field that nothing else may set.
     fn set(&mut self, name: &str, value: &str, place: &'static str) -> Result<(), Refusal> {
-        if let Some(first) = self.taken.iter().find(|taken| taken.name == name) {
-            return Err(doubled(name, first.place));
-        }
         let start = self.wire.len();
         self.append(name, value)?;
-        // A field that another name of it has set shows in the wire only.
-        let Some(number) = numbers(&self.wire[start..]).next() else { return Ok(()) };
-        self.taken.push(Taken { number, name: name.to_owned(), place });
+        let path = path(&self.wire[start..], name);
+        if let Some(first) = self.taken.iter().find(|taken| taken.path == path) {
+            return Err(doubled(name, first.place));
+        }
+        self.taken.push(Taken { path, name: name.to_owned(), place });
         Ok(())
     }
 
@@ -104,12 +105,19 @@ impl Input<'_> {
             }
         }
         for number in numbers(&self.wire[start..]) {
-            if let Some(first) = self.taken.iter().find(|taken| taken.number == number) {
+            if let Some(first) = self.taken.iter().find(|taken| taken.path.first() == Some(&number)) {
                 return Err(doubled(&first.name, first.place));
             }
         }
         Ok(())
     }
+}
+
+/// Where the caller of `message` goes on; 0 from the start, or where nothing goes on.
+pub(crate) fn cursor(message: &MessageDescriptor, wire: &[u8]) -> i64 {
+    let field = message.get_field_by_name(CURSOR);
+    let cursor = field.and_then(|field| record::varint(wire, field.number()).ok());
+    cursor.unwrap_or_default().cast_signed()
 }
 
 /// What was not understood, in the words of the contract.
@@ -123,6 +131,17 @@ pub(crate) fn refusal(invalid: Invalid) -> Refusal {
 
 fn doubled(name: &str, place: &str) -> Refusal {
     Refusal::field(name, format!("is given by the {place} already"))
+}
+
+/// The numbers of the field that a record sets, from the outermost on; its name says how deep it is.
+fn path(mut record: &[u8], name: &str) -> Vec<u32> {
+    let mut path = Vec::new();
+    for _ in name.split('.') {
+        let Some(Ok((number, value))) = wire::records(record).next() else { break };
+        path.push(number);
+        record = if let wire::Value::Bytes(inner) = value { inner } else { &[] };
+    }
+    path
 }
 
 fn numbers(wire: &[u8]) -> impl Iterator<Item = u32> {

@@ -89,9 +89,10 @@ impl Rest {
     async fn call(&self, route: &Route, visitor: &Visitor, message: Bytes) -> Result<Response, Problem> {
         match &route.answer {
             Answer::Events(events) => {
+                let cursor = input::cursor(&route.method.input(), &message);
                 let stream = self.client.server_streaming(&route.path, visitor, message).await?;
                 let (metadata, stream, _) = stream.into_parts();
-                let writer = sse::Writer::new(self.schema.transcoder.clone(), events.clone());
+                let writer = sse::Writer::new(self.schema.transcoder.clone(), events.clone(), cursor);
                 let mut response = sse::response(stream, writer, self.events.clone())?;
                 limits::hand_on(&metadata, response.headers_mut());
                 Ok(response)

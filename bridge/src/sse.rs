@@ -156,13 +156,16 @@ impl Stream for EventStream {
 pub(crate) struct Writer {
     transcoder: Arc<Transcoder>,
     events: Arc<Events>,
+    /// The offset of the last event: where the client goes on when it comes back.
+    cursor: i64,
     /// The answer that the events are about; empty until one of them named it.
     answer: String,
 }
 
 impl Writer {
-    pub(crate) fn new(transcoder: Arc<Transcoder>, events: Arc<Events>) -> Self {
-        Self { transcoder, events, answer: String::new() }
+    /// Writes events from `cursor` on.
+    pub(crate) fn new(transcoder: Arc<Transcoder>, events: Arc<Events>, cursor: i64) -> Self {
+        Self { transcoder, events, cursor, answer: String::new() }
     }
 
     /// The event that `message` makes; empty when there is nothing to show of it.
@@ -189,6 +192,7 @@ impl Writer {
                 if let (true, Some(number)) = (self.answer.is_empty(), variant.answer) {
                     self.answer = String::from_utf8_lossy(record::bytes(value, number)?).into_owned();
                 }
+                self.cursor = cursor;
                 out.extend_from_slice(format!("id: {cursor}\ndata: {{\"type\":\"{}\"", variant.name).as_bytes());
                 self.transcoder.fields_to_json(variant.message, value, &mut out)?;
                 out.push(b'}');
@@ -198,7 +202,7 @@ impl Writer {
         Ok(out.into())
     }
 
-    /// The last event of a stream that failed.
+    /// The last event of a stream that failed. Its id is that of the event before it: the client has missed nothing but what follows.
     fn error(&self, status: &Status) -> Bytes {
         let mut error = json!({
             "type": "error",
@@ -209,6 +213,9 @@ impl Writer {
         if !self.answer.is_empty() {
             error["message_id"] = json!(self.answer);
         }
-        format!("data: {error}\n\n").into()
+        match &*self.events {
+            Events::Plain(_) => format!("data: {error}\n\n").into(),
+            Events::Typed { .. } => format!("id: {}\ndata: {error}\n\n", self.cursor).into(),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Who asks: what the core is told of a request besides its message.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Once,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tonic::metadata::MetadataMap;
@@ -84,8 +87,24 @@ impl Visitor {
 
 /// The last address of the list: the one that the proxy next to us has seen itself. All before it is hearsay.
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    let list = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
-    list.rsplit(',').next()?.trim().parse().ok()
+    // One line is enough: a proxy that writes what cannot be read does so for every request.
+    static UNREADABLE: Once = Once::new();
+    let list = headers.get_all(FORWARDED_FOR).iter().next_back()?;
+    let last = list.to_str().ok().and_then(|list| list.rsplit(',').next()).map(str::trim);
+    let address = last.and_then(address);
+    if address.is_none() {
+        UNREADABLE.call_once(|| {
+            tracing::warn!(last, "the proxy's X-Forwarded-For does not end with an address: its own is taken");
+        });
+    }
+    address
+}
+
+/// An address, with or without a port; one of IPv6 with a port stands in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+    bare.parse().or_else(|_| with_port()).ok()
 }
 
 fn is_request_id(id: &HeaderValue) -> bool {
@@ -124,10 +143,23 @@ mod tests {
         let headers = [("x-forwarded-for", "6.6.6.6, 203.0.113.7")];
         assert_eq!(visitor(&headers, true).metadata().get("x-forwarded-for").unwrap(), "203.0.113.7");
         assert_eq!(visitor(&headers, false).metadata().get("x-forwarded-for").unwrap(), "10.0.0.9");
-        assert_eq!(
-            visitor(&[("x-forwarded-for", "rubbish")], true).metadata().get("x-forwarded-for").unwrap(),
-            "10.0.0.9"
-        );
+    }
+
+    #[test]
+    fn a_forwarded_address_may_have_a_port_and_the_proxys_stands_in_for_what_is_none() {
+        let table = [
+            ("203.0.113.7:4711", "203.0.113.7"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("6.6.6.6, [2001:db8::1]:4711", "2001:db8::1"),
+            ("rubbish", "10.0.0.9"),
+            ("203.0.113.7, unknown", "10.0.0.9"),
+            ("203.0.113.7:", "10.0.0.9"),
+        ];
+        for (forwarded, address) in table {
+            let told = visitor(&[("x-forwarded-for", forwarded)], true).metadata();
+            assert_eq!(told.get("x-forwarded-for").unwrap(), address, "{forwarded}");
+        }
     }
 
     #[test]

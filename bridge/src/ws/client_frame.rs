@@ -18,6 +18,8 @@ use crate::{
 
 const CARRIER: &str = "colloquy.v1.ConnectRequest";
 const FRAME: &str = "colloquy.v1.ClientFrame";
+/// The members of a frame, whatever its type.
+const ENVELOPE: [&str; 4] = ["type", "id", "timestamp", "data"];
 
 /// Reads the frames of clients.
 pub(crate) struct ClientFrames {
@@ -88,6 +90,9 @@ impl ClientFrames {
     }
 
     fn encode(&self, members: &Members<'_>, id: Option<&str>) -> Result<Bytes, Refusal> {
+        if let Some(doubled) = members.doubled() {
+            return Err(Refusal::field(doubled, "given twice"));
+        }
         let variant = self.variant(members)?;
         let data = members.get("data").filter(|data| *data != b"null").unwrap_or(b"{}");
         let mut out = Vec::with_capacity(data.len() + 64);
@@ -146,6 +151,11 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
+    /// A member of the envelope that is there twice.
+    fn doubled(&self) -> Option<&'static str> {
+        ENVELOPE.into_iter().find(|name| self.0.iter().filter(|(key, _)| key == name).count() > 1)
+    }
+
     /// The client's id for the frame: a string, or a number taken as its text.
     fn id(&self) -> Result<Option<String>, Refusal> {
         match self.get("id") {
@@ -161,7 +171,7 @@ impl<'a> Members<'a> {
     /// The members that no frame has. When a client made a frame is of no use to anybody.
     fn beside_data(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let members = self.0.iter().map(|(key, value)| (&**key, *value));
-        members.filter(|(key, _)| !matches!(*key, "type" | "id" | "timestamp" | "data"))
+        members.filter(|(key, _)| !ENVELOPE.contains(key))
     }
 }
 

@@ -8,6 +8,9 @@ use tonic_types::StatusExt as _;
 
 use crate::refusal::{FieldFault, Refusal, reason_of};
 
+/// Characters of a client's id that are told back: as many as the core takes.
+const MAX_ID: usize = 128;
+
 /// The contents of an `error` frame.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fault {
@@ -24,8 +27,13 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// The same, as the answer to a frame.
-    pub(crate) fn in_reply_to(self, id: Option<String>) -> Self {
+    /// The same, as the answer to a frame; of an id that is too long, as much as an id may have.
+    pub(crate) fn in_reply_to(self, mut id: Option<String>) -> Self {
+        if let Some(id) = &mut id
+            && let Some((end, _)) = id.char_indices().nth(MAX_ID)
+        {
+            id.truncate(end);
+        }
         Self { reply_to: id, ..self }
     }
 

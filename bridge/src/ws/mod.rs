@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     client::Client,
-    config::{AllowedOrigins, MAX_FRAME_CAP, Settings},
+    config::{AllowedOrigins, Settings},
     problem::Problem,
     refusal::{Reason, Refusal},
     schema::{Schema, SchemaError},
@@ -159,8 +159,8 @@ impl Sockets {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
-            .max_message_size(Some(MAX_FRAME_CAP))
-            .max_frame_size(Some(MAX_FRAME_CAP));
+            .max_message_size(Some(self.hygiene.max_read_bytes()))
+            .max_frame_size(Some(self.hygiene.max_read_bytes()));
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
         let (requests, incoming) = mpsc::channel(0);
         let connected = tokio::select! {

@@ -28,11 +28,16 @@ use super::{
     fault::Fault,
     frame::{Frames, Subprotocol},
 };
-use crate::{client::settle, config::Settings};
+use crate::{
+    client::settle,
+    config::{MAX_FRAME_CAP, Settings},
+};
 
 /// A WebSocket over the connection that it was upgraded from.
 pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
+/// How many times the size that is taken a message may have to be refused by an answer: what is larger is not read to its end.
+const READ_FACTOR: usize = 4;
 /// How many bad frames are answered within [`PATIENCE_WINDOW`] before the socket is closed.
 const PATIENCE: u32 = 20;
 const PATIENCE_WINDOW: Duration = Duration::from_secs(10);
@@ -62,6 +67,13 @@ impl From<&Settings> for Hygiene {
             drain_limit: settings.drain_limit,
             shutdown_grace: settings.shutdown_grace,
         }
+    }
+}
+
+impl Hygiene {
+    /// The largest message that is read at all, in bytes.
+    pub(crate) fn max_read_bytes(&self) -> usize {
+        self.max_frame_bytes.saturating_mul(READ_FACTOR).min(MAX_FRAME_CAP)
     }
 }
 

@@ -166,6 +166,7 @@ async fn bad_requests_name_what_is_wrong_and_do_not_reach_the_core() {
         (Method::POST, mark_read, r#"{"seq":1,"conversation_id":"d"}"#, "INVALID_MESSAGE", Some("conversation_id")),
         (Method::GET, "/api/v1/users?nonsense=1", "", "INVALID_MESSAGE", Some("nonsense")),
         (Method::GET, "/api/v1/users?query=a&query=b", "", "INVALID_MESSAGE", Some("query")),
+        (Method::POST, "/api/v1/chat/stream?message=a&content=b", "", "INVALID_MESSAGE", Some("content")),
         (Method::GET, "/api/v1/users?page_size=x", "", "INVALID_MESSAGE", Some("page_size")),
         (Method::GET, "/api/v1/conversations/c?conversation_id=d", "", "INVALID_MESSAGE", Some("conversation_id")),
     ];

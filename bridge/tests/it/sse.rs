@@ -106,9 +106,22 @@ async fn a_stream_that_fails_in_the_middle_ends_with_an_error_event() {
     chunk(&mut response).await.unwrap();
     answering.end(Status::unavailable("the node stops")).await;
     let error = chunk(&mut response).await.unwrap();
+    assert!(error.starts_with("id: 1\ndata: "), "the place behind the last event: {error}");
     let expected = json!({"type": "error", "code": "UNAVAILABLE", "message": "the node stops", "retryable": true});
     assert_eq!(data(&error), expected);
     assert_eq!(chunk(&mut response).await, None);
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_before_its_first_event_leaves_the_client_where_it_was() {
+    let (bridge, mut core) = bridge().await;
+    let (mut response, mut answering) =
+        join!(bridge.open(Method::GET, "/api/v1/chat/stream/m", &[("last-event-id", "7")], ""), async {
+            core.call().await.open()
+        });
+    answering.end(Status::unavailable("the node stops")).await;
+    let error = chunk(&mut response).await.unwrap();
+    assert!(error.starts_with("id: 7\ndata: "), "{error}");
 }
 
 #[tokio::test]
@@ -127,4 +140,16 @@ async fn a_client_that_leaves_drops_the_call() {
     let (response, answering) = join!(post(&bridge, json!({"message": "hi"})), async { core.call().await.open() });
     drop(response);
     answering.abandoned().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_let_go() {
+    let settings = Settings { drain_limit: Duration::from_millis(50), ..Settings::default() };
+    let (bridge, mut core) = bridge_with(settings).await;
+    let (_deaf, call) = join!(bridge.hanging("/api/v1/chat/stream/m"), core.call());
+    let mut answering = call.open();
+    let token = json!({"event": {"offset": 1, "token": {"content": "x".repeat(1 << 20)}}});
+    while !answering.is_abandoned() {
+        answering.send(token.clone()).await;
+    }
 }

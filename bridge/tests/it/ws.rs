@@ -6,7 +6,13 @@ use colloquy_bridge::{MAX_FRAME_CAP, Settings};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, join};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::frame::{
+        Frame,
+        coding::{Data, OpCode},
+    },
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -95,6 +101,10 @@ async fn a_bad_frame_gets_an_error_and_the_connection_stays() {
         (r#"{"id":3,"type":"ping","message":"hi"}"#, "INVALID_MESSAGE", Some("message"), Some("3")),
         (r#"{"type":"message","message":"a","data":{"content":"b"}}"#, "INVALID_MESSAGE", Some("message"), None),
         (r#"{"type":"read","data":{"seq":1.5}}"#, "INVALID_MESSAGE", Some("seq"), None),
+        (r#"{"id":"a","type":"ping","type":"ping"}"#, "INVALID_MESSAGE", Some("type"), Some("a")),
+        (r#"{"id":"a","id":"b","type":"ping"}"#, "INVALID_MESSAGE", Some("id"), Some("a")),
+        (r#"{"id":"a","type":"ping","data":{},"data":{}}"#, "INVALID_MESSAGE", Some("data"), Some("a")),
+        (r#"{"timestamp":1,"id":"a","type":"ping","timestamp":1}"#, "INVALID_MESSAGE", Some("timestamp"), Some("a")),
     ];
     for (sent, code, field, reply_to) in table {
         socket.send_message(Message::text(sent)).await;
@@ -114,15 +124,55 @@ async fn a_bad_frame_gets_an_error_and_the_connection_stays() {
 }
 
 #[tokio::test]
-async fn a_frame_over_the_limit_is_refused_and_one_over_the_cap_ends_the_connection() {
+async fn a_frame_over_the_limit_is_refused_and_one_far_over_it_ends_the_connection() {
+    for (max_frame_bytes, cap) in [(1000, 4000), (MAX_FRAME_CAP / 2, MAX_FRAME_CAP)] {
+        let (bridge, mut core) = bridge_with(Settings { max_frame_bytes, ..Settings::default() }).await;
+        let (mut socket, _session) = open(&bridge, &mut core).await;
+        socket.send(json!({"type": "message", "id": "big", "message": "x".repeat(max_frame_bytes)})).await;
+        let frame = socket.frame().await;
+        assert_eq!((&frame["data"]["code"], &frame["reply_to"]), (&json!("MESSAGE_TOO_LARGE"), &json!("big")));
+        socket.send_message(Message::text("x".repeat(cap))).await;
+        assert_eq!(socket.frame().await["data"]["code"], "MESSAGE_TOO_LARGE");
+
+        socket.send_message(Message::text("x".repeat(cap + 1))).await;
+        assert_eq!(socket.closed().await, 1009);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_never_finished_does_not_pile_up() {
+    let (bridge, mut core) = bridge_with(Settings { max_frame_bytes: 1000, ..Settings::default() }).await;
+    let (mut socket, _session) = open(&bridge, &mut core).await;
+    let fragment = |opcode| Frame::message(vec![b'x'; 1000], OpCode::Data(opcode), false);
+    socket.send_message(Message::Frame(fragment(Data::Text))).await;
+    for _ in 0..4 {
+        socket.send_message(Message::Frame(fragment(Data::Continue))).await;
+    }
+    assert_eq!(socket.closed().await, 1009);
+}
+
+#[tokio::test]
+async fn a_long_id_of_a_bad_frame_is_told_back_in_part() {
     let (bridge, mut core) = bridge().await;
     let (mut socket, _session) = open(&bridge, &mut core).await;
-    socket.send(json!({"type": "message", "id": "big", "message": "x".repeat(64 * 1024)})).await;
-    let frame = socket.frame().await;
-    assert_eq!((&frame["data"]["code"], &frame["reply_to"]), (&json!("MESSAGE_TOO_LARGE"), &json!("big")));
+    let id = "é".repeat(50_000);
+    for bad in [json!({"id": id, "type": "ping"}), json!({"id": id[..1000], "type": "pong"})] {
+        socket.send(bad).await;
+        assert_eq!(socket.frame().await["reply_to"], "é".repeat(128));
+    }
+}
 
-    socket.send_message(Message::text("x".repeat(MAX_FRAME_CAP + 1))).await;
-    assert_eq!(socket.closed().await, 1009);
+#[tokio::test]
+async fn a_conversation_whose_name_is_no_id_is_refused_by_the_bridge_already() {
+    let (bridge, mut core) = bridge().await;
+    let mut socket = bridge.socket("/api/v1/ws?token=t&session_id=a%0Ab").await;
+    let frame = socket.frame().await;
+    assert_eq!(
+        (&frame["data"]["code"], &frame["data"]["details"][0]["field"]),
+        (&json!("INVALID_MESSAGE"), &json!("session_id"))
+    );
+    assert_eq!(socket.closed().await, 3500);
+    assert!(core.is_idle());
 }
 
 #[tokio::test]
