@@ -23,10 +23,6 @@ use crate::{
 /// The body of every response.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Who is at the other end of the connection: an extension of every request, set by the accept loop.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
-
 /// The route that a request took, for metrics and logs: an extension of the response. Paths themselves may hold tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteName(pub(crate) Arc<str>);
@@ -60,7 +56,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
-        let Peer(peer) = request.extensions().get().copied().unwrap_or(Peer(SocketAddr::from(([0, 0, 0, 0], 0))));
+        let peer = request.extensions().get().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let visitor = Visitor::new(request.headers(), peer, self.trust_forwarded_for);
         let request_id = visitor.request_id().clone();
         let method = request.method().clone();

@@ -6,7 +6,7 @@
 //!
 //! - `config` — what the bridge can be told.
 //! - [`upstream`](Upstream) — the way to the core, remote or in the same process; `cores` — the choice between several.
-//! - `serve` — the listener and the layers; `connections` — those accepted; `routes` — the filters.
+//! - `serve` — the layers; `connections` — the listener and those accepted; `line` — their bytes; `routes` — the filters.
 //! - `edge` — what is true of every request; `visitor` — who sent it.
 //! - `schema` — the contract's RPCs as routes; `route` — path templates; `variant` — frames and events by their type;
 //!   `naming` — names of fields in JSON.
@@ -26,6 +26,7 @@ mod edge;
 mod health;
 mod input;
 mod limits;
+mod line;
 mod naming;
 mod openapi;
 mod page;
@@ -45,5 +46,6 @@ mod visitor;
 mod ws;
 
 pub use config::{AllowedOrigins, MAX_FRAME_CAP, RenderMetrics, Settings};
+pub use connections::{ConnectionLimits, accept};
 pub use serve::serve;
 pub use upstream::{AddressError, Upstream, local, remote};

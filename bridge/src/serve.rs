@@ -15,7 +15,7 @@ use tower_http::{
 use crate::{
     client::Client,
     config::{AllowedOrigins, Settings},
-    connections::Connections,
+    connections::{ConnectionLimits, accept},
     edge::{self, Edge},
     health::Health,
     limits,
@@ -28,8 +28,8 @@ use crate::{
     ws::Sockets,
 };
 
-/// How long to wait when no connection can be accepted, as a rule for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How many requests an HTTP/2 connection may have underway.
+const MAX_STREAMS: u32 = 256;
 /// How long a browser may remember what other origins are allowed.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
@@ -60,22 +60,16 @@ pub async fn serve(
         .layer(CatchPanicLayer::custom(edge::panicked))
         .service(warp::service(routes::all(sockets, health, openapi, rest)));
 
-    let connections = Connections::new(&settings, shutdown.clone());
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer)) => connections.serve(stream, peer, service.clone()),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    connections.finish(&tracker, settings.shutdown_grace).await;
+    let limits = ConnectionLimits {
+        handshake_timeout: settings.handshake_timeout,
+        drain_limit: settings.drain_limit,
+        max_streams: MAX_STREAMS,
+    };
+    let grace = async { tokio::time::sleep(settings.shutdown_grace).await };
+    accept(listener, service, limits, shutdown, grace).await;
+    // What became sockets has the same grace and ends by itself.
+    tracker.close();
+    tracker.wait().await;
     Ok(())
 }
 

@@ -2,23 +2,28 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, time::interval};
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{lifecycle::Lifecycle, live::Redis, store::Store};
 
 /// How often the parts are asked whether they answer.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// How long the store may take to answer: one that is cut off says nothing at all.
+const PING_LIMIT: Duration = Duration::from_secs(2);
 
-/// Tells how the parts do, until the soft stop. Without Redis the node serves all the same: only `live` does not.
-pub(super) async fn tell(health: HealthReporter, store: Store, redis: Option<Redis>, lifecycle: Lifecycle) {
+/// Tells how the parts do, until the soft stop: then none of them serves, and whoever watches is sent away. Without Redis the node serves all the same: only `live` does not.
+pub(super) async fn tell(mut health: HealthReporter, store: Store, redis: Option<Redis>, lifecycle: Lifecycle) {
     let mut ticks = interval(INTERVAL);
     // Without a server what may be lost is in this process, and always there.
     let (_always, in_memory) = watch::channel(true);
     let mut live = redis.map_or(in_memory, |redis| redis.changes());
     let mut watch = async || {
         loop {
-            let status = status(store.ping().await.is_ok());
+            let status = status(matches!(timeout(PING_LIMIT, store.ping()).await, Ok(Ok(()))));
             health.set_service_status("store", status).await;
             health.set_service_status("", status).await;
             loop {
@@ -32,7 +37,12 @@ pub(super) async fn tell(health: HealthReporter, store: Store, redis: Option<Red
         }
     };
     lifecycle.stopping().run_until_cancelled(watch()).await;
-    health.set_service_status("", ServingStatus::NotServing).await;
+    for part in ["", "store", "live"] {
+        health.set_service_status(part, ServingStatus::NotServing).await;
+        // Ends the streams of those who watch it, once they have heard.
+        health.clear_service_status(part).await;
+        health.set_service_status(part, ServingStatus::NotServing).await;
+    }
 }
 
 fn status(is_well: bool) -> ServingStatus {

@@ -9,13 +9,10 @@ mod tools;
 use std::{fs::File, time::Duration};
 
 use tokio::{net::TcpListener, time::MissedTickBehavior};
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
-use tower::Layer as _;
+use tower::{Layer as _, ServiceBuilder};
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::{
@@ -25,8 +22,8 @@ use crate::{
         auth::AuthApi,
         chat::ChatApi,
         conversation::ConversationApi,
-        edge::{Edge, EdgeLayer},
-        session::SessionApi,
+        edge::{Bounds as CallBounds, Edge, EdgeLayer},
+        session::{self, SessionApi},
         user::UserApi,
     },
     lifecycle::Lifecycle,
@@ -79,8 +76,6 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 const CLEAR_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often what is too old is dropped from memory.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// How often an idle connection of gRPC is asked whether it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Streams of one gRPC connection: a bridge carries each of its sockets on one.
 const MAX_STREAMS: u32 = 20_000;
 
@@ -95,6 +90,7 @@ pub struct App {
     tools: Tools,
     sessions: Sessions,
     signals: Signals,
+    limits: colloquy_bridge::ConnectionLimits,
     /// Held for as long as the core lives: a process believes that a database in its own folder is its alone.
     _lock: Option<File>,
 }
@@ -198,25 +194,28 @@ impl App {
         }
         runs.end_orphans().await?;
 
-        let edge = EdgeLayer::new(
-            accounts.clone(),
-            rate_limits,
-            lifecycle.clone(),
-            bridge_key.to_owned(),
-            settings.request_timeout,
-        )?;
+        let bounds = CallBounds { timeout: settings.request_timeout, drain_limit: settings.drain_limit };
+        let edge = EdgeLayer::new(accounts.clone(), rate_limits, lifecycle.clone(), bridge_key.to_owned(), bounds)?;
         let (health, health_service) = tonic_health::server::health_reporter();
         let (reflection, old_reflection) = reflection()?;
         let routes = Routes::new(AuthServiceServer::new(AuthApi::new(accounts)))
             .add_service(UserServiceServer::new(UserApi::new(users)))
             .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models, settings.reply_wait)))
-            .add_service(SessionServiceServer::new(SessionApi::new(sessions.clone())))
+            .add_service(
+                SessionServiceServer::new(SessionApi::new(sessions.clone()))
+                    .max_decoding_message_size(settings.max_frame_bytes + session::FRAMING),
+            )
             .add_service(health_service)
             .add_service(reflection)
             .add_service(old_reflection)
             .prepare();
-        Ok(Self { lifecycle, routes, edge, health, store, redis, tools, sessions, signals, _lock: lock })
+        let limits = colloquy_bridge::ConnectionLimits {
+            handshake_timeout: settings.handshake_timeout,
+            drain_limit: settings.drain_limit,
+            max_streams: MAX_STREAMS,
+        };
+        Ok(Self { lifecycle, routes, edge, health, store, redis, tools, sessions, signals, limits, _lock: lock })
     }
 
     /// The services behind the edge, to be called in this process.
@@ -224,11 +223,9 @@ impl App {
         self.edge.layer(self.routes.clone())
     }
 
-    /// Starts the background tasks and serves gRPC and gRPC-Web until shutdown begins; calls under way go on.
-    ///
-    /// # Errors
-    /// When the transport fails.
-    pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
+    /// Starts the background tasks and serves gRPC and gRPC-Web until shutdown begins; calls under way go on, until the hard
+    /// stop.
+    pub async fn serve(self, listener: TcpListener) {
         let Sessions { bus, runs, places, .. } = &self.sessions;
         self.lifecycle.spawn_helper(runs.clone().keep_leases());
         self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
@@ -243,22 +240,12 @@ impl App {
         self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(places));
         self.lifecycle.spawn_helper(signals::pass(self.signals, self.sessions));
         self.lifecycle.spawn_helper(health::tell(self.health, self.store, self.redis, self.lifecycle.clone()));
-        let stopping = self.lifecycle.stopping().clone();
+        self.lifecycle.spawn_helper(self.edge.clone().end_stalled());
         let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
-        Server::builder()
-            .accept_http1(true)
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .max_concurrent_streams(Some(MAX_STREAMS))
-            .layer(cors)
-            .layer(GrpcWebLayer::new())
-            .layer(self.edge)
-            .add_routes(self.routes)
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                stopping.cancelled_owned(),
-            )
-            .await?;
-        Ok(())
+        let service =
+            ServiceBuilder::new().layer(cors).layer(GrpcWebLayer::new()).layer(self.edge).service(self.routes);
+        let (stopping, stopped) = (self.lifecycle.stopping().clone(), self.lifecycle.stopped().cancelled());
+        colloquy_bridge::accept(listener, service, self.limits, stopping, stopped).await;
     }
 }
 

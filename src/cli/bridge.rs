@@ -62,6 +62,7 @@ pub(super) fn settings(
         handshake_timeout: settings.handshake_timeout,
         ping_interval: settings.heartbeat_interval,
         silence_limit: settings.connection_timeout,
+        drain_limit: settings.drain_limit,
         sse_keep_alive: settings.sse_keep_alive,
         shutdown_grace: settings.shutdown_grace,
         trust_forwarded_for: settings.trust_forwarded_for,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use futures_util::FutureExt as _;
+
 use super::serve::{self, Addresses};
 use crate::{app::App, config::Settings, lifecycle::Lifecycle};
 
@@ -19,6 +21,6 @@ pub async fn start(settings: &Settings, lifecycle: &Lifecycle) -> anyhow::Result
     let listener = serve::listen(settings.grpc_addr).await?;
     let addresses = Addresses { grpc: Some(listener.local_addr()?), http: None };
     let app = App::build(settings, &serve::bridge_key(settings), lifecycle.clone()).await?;
-    serve::supervise(lifecycle, "gRPC", app.serve(listener));
+    serve::supervise(lifecycle, "gRPC", app.serve(listener).map(Ok));
     Ok(addresses)
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
@@ -50,7 +51,7 @@ pub async fn start(
     let upstream = colloquy_bridge::local(app.service());
     let bridge = super::bridge::settings(settings, &key, metrics)?;
     let stopping = lifecycle.stopping().clone();
-    supervise(lifecycle, "gRPC", app.serve(grpc));
+    supervise(lifecycle, "gRPC", app.serve(grpc).map(Ok));
     supervise(lifecycle, "HTTP", async move { Ok(colloquy_bridge::serve(http, upstream, bridge, stopping).await?) });
     Ok(addresses)
 }

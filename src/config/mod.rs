@@ -213,6 +213,8 @@ settings! {
     reply_wait: Duration = "120";
     /// How long a request's head, the opening of a socket and its sign-in may take, in seconds.
     handshake_timeout: Duration = "10" from "0.001" to "3600";
+    /// How long a client may read nothing of what it was sent before its connection or its stream ends, in seconds.
+    drain_limit: Duration = "30" from "0.001" to "3600";
     /// How long an event stream may be silent before it gets a comment, in seconds.
     sse_keep_alive: Duration = "15" from "0.001" to "3600";
     /// How long sockets may be silent before the server asks for a sign of life, in seconds.

@@ -1,5 +1,5 @@
-//! What is true of every RPC: its id and its span, who calls and from where, its deadline, and that a caller who leaves
-//! does not leave an act half done.
+//! What is true of every RPC: its id and its span, who calls and from where, its deadline, that a caller who leaves does not
+//! leave an act half done, and that one who stays away without leaving holds nothing.
 
 use std::{
     collections::HashSet,
@@ -16,13 +16,14 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
-use prost_reflect::{DescriptorPool, Value};
-use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
+use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
+use tokio::time::MissedTickBehavior;
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
-use super::limits::Sign;
+use super::{limits::Sign, stall::Streams};
 use crate::{
     error::Error,
     lifecycle::Lifecycle,
@@ -35,6 +36,8 @@ use crate::{
 const CONNECT: &str = "/colloquy.v1.SessionService/Connect";
 /// How the paths of the contract's RPCs begin; the standard services of health and reflection are not limited.
 const CONTRACT: &str = "/colloquy.v1.";
+/// How the paths of the RPCs that describe the contract begin.
+const REFLECTION: &str = "/grpc.reflection.";
 /// Where the bridge shows its key.
 const BRIDGE_KEY: &str = "colloquy-bridge-key";
 /// Names a request in the answer, in the logs here and in those of the bridge.
@@ -52,12 +55,27 @@ struct Shared {
     sign: Sign,
     lifecycle: Lifecycle,
     public: HashSet<String>,
+    /// The RPCs that take a stream of requests.
+    takes_stream: HashSet<String>,
+    /// The RPCs that answer with a stream.
+    gives_stream: HashSet<String>,
+    streams: Streams,
     bridge_key: String,
-    timeout: Duration,
+    bounds: Bounds,
+}
+
+/// How long callers may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// To the answer of a call, and to its request's end unless that is a stream.
+    pub timeout: Duration,
+    /// Without reading anything of a stream that goes on.
+    pub drain_limit: Duration,
 }
 
 impl EdgeLayer {
-    /// `limits` says how many calls may be made; `timeout` bounds each; whoever shows `bridge_key` is believed the client addresses it reports.
+    /// `limits` says how many calls may be made, `bounds` how long each may take; whoever shows `bridge_key` is believed the
+    /// client addresses it reports.
     ///
     /// # Errors
     /// When the contract's own descriptors cannot be read.
@@ -66,10 +84,32 @@ impl EdgeLayer {
         limits: Limits,
         lifecycle: Lifecycle,
         bridge_key: String,
-        timeout: Duration,
+        bounds: Bounds,
     ) -> anyhow::Result<Self> {
-        let (public, sign) = (public_paths()?, Sign::of(&limits));
-        Ok(Self(Arc::new(Shared { accounts, limits, sign, lifecycle, public, bridge_key, timeout })))
+        let contract = DescriptorPool::decode(DESCRIPTORS)?;
+        let sign = Sign::of(&limits);
+        Ok(Self(Arc::new(Shared {
+            accounts,
+            limits,
+            sign,
+            lifecycle,
+            public: public_paths(&contract)?,
+            takes_stream: paths(&contract, MethodDescriptor::is_client_streaming).collect(),
+            gives_stream: paths(&contract, MethodDescriptor::is_server_streaming).collect(),
+            streams: Streams::default(),
+            bridge_key,
+            bounds,
+        })))
+    }
+
+    /// Gives up streams that nobody reads, until the hard stop.
+    pub async fn end_stalled(self) {
+        let Shared { lifecycle, streams, bounds, .. } = &*self.0;
+        let mut ticks = tokio::time::interval(bounds.drain_limit / 4);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while lifecycle.stopped().run_until_cancelled(ticks.tick()).await.is_some() {
+            streams.give_up(bounds.drain_limit);
+        }
     }
 }
 
@@ -133,12 +173,14 @@ impl Shared {
     {
         let is_bridge = self.is_bridge(request.headers());
         let origin = origin(&request, is_bridge);
-        let caller = match self.public.contains(request.uri().path()) {
+        let path = request.uri().path();
+        let (takes_stream, gives_stream) = (self.takes_stream.contains(path), self.gives_stream.contains(path));
+        let caller = match self.public.contains(path) {
             true => Ok(None),
-            false => self.caller(request.headers(), request.uri().path() == CONNECT).await.map(Some),
+            false => self.caller(request.headers(), path == CONNECT).await.map(Some),
         };
         let mut allowance = None;
-        if request.uri().path().starts_with(CONTRACT) {
+        if path.starts_with(CONTRACT) {
             // Who shows a credential that is no good counts as well, as nobody.
             let admitted = self.limits.request(caller.as_ref().ok().and_then(Option::as_ref), &origin).await;
             allowance = admitted.map_err(|error| self.sign.refusal(error))?;
@@ -148,14 +190,36 @@ impl Shared {
             request.extensions_mut().insert(caller);
         }
         request.extensions_mut().insert(origin);
-        let limit = deadline(request.headers()).map_or(self.timeout, |asked| asked.min(self.timeout));
+        let timeout = self.bounds.timeout;
+        let limit = deadline(request.headers()).map_or(timeout, |asked| asked.min(timeout));
+        if !takes_stream {
+            request = self.in_time(request, limit);
+        }
         // The act runs to its end even when its caller is gone: cancelling it here could leave it half done.
         let act = self.lifecycle.spawn(async move { inner.call(request).await }.in_current_span());
         match tokio::time::timeout(limit, act).await {
-            Ok(Ok(Ok(response))) => Ok(self.sign.show(allowance, read_by_codec(response)?)),
+            Ok(Ok(Ok(response))) => {
+                let response = read_by_codec(response)?;
+                let watch = |body| if gives_stream { Body::new(self.streams.watch(body)) } else { body };
+                Ok(self.sign.show(allowance, response.map(watch)))
+            }
             Ok(Err(panic)) => Err(Error::internal(panic).into()),
             Err(_) => Err(Error::DeadlineExceeded.into()),
         }
+    }
+
+    /// Ends a request whose body is not there within `limit`: its act would wait for it for as long as the connection lives.
+    /// Reflection, which asks whatever comes to mind, also ends with the soft stop.
+    fn in_time(&self, request: Request<Body>, limit: Duration) -> Request<Body> {
+        let is_reflection = request.uri().path().starts_with(REFLECTION);
+        let stopping = self.lifecycle.stopping().clone();
+        let late = async move {
+            tokio::select! {
+                () = tokio::time::sleep(limit) => {}
+                () = stopping.cancelled(), if is_reflection => {}
+            }
+        };
+        request.map(|body| Body::new(Timed { body, late: Box::pin(late) }))
     }
 
     /// Whether the caller shows the key of the bridges; without one there are none. Compared in constant time.
@@ -235,6 +299,32 @@ impl http_body::Body for Spanned {
     }
 }
 
+/// A request's body, awaited until it is late.
+struct Timed {
+    body: Body,
+    late: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl http_body::Body for Timed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => self.late.as_mut().poll(context).map(|()| Some(Err(Error::DeadlineExceeded.into()))),
+            frame => frame,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
@@ -245,9 +335,9 @@ fn origin(request: &Request<Body>, is_bridge: bool) -> Origin {
         let address = header(headers, "x-forwarded-for").split(',').next().unwrap_or_default().trim();
         return Origin { address: address.to_owned(), user_agent: header(headers, "colloquy-user-agent").to_owned() };
     }
-    let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+    let peer = request.extensions().get::<SocketAddr>();
     Origin {
-        address: peer.as_ref().map(SocketAddr::ip).map(|ip| ip.to_string()).unwrap_or_default(),
+        address: peer.map(|peer| peer.ip().to_string()).unwrap_or_default(),
         user_agent: header(headers, "user-agent").to_owned(),
     }
 }
@@ -281,17 +371,12 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The RPCs that need no credential: those that the contract marks, and the standard health and reflection services.
-fn public_paths() -> anyhow::Result<HashSet<String>> {
-    let pool = DescriptorPool::decode(DESCRIPTORS)?;
-    let public = pool
+fn public_paths(contract: &DescriptorPool) -> anyhow::Result<HashSet<String>> {
+    let public = contract
         .get_extension_by_name("colloquy.v1.public")
         .ok_or_else(|| anyhow::anyhow!("the contract does not define colloquy.v1.public"))?;
-    let mut paths: HashSet<String> = pool
-        .services()
-        .flat_map(|service| service.methods().collect::<Vec<_>>())
-        .filter(|method| *method.options().get_extension(&public) == Value::Bool(true))
-        .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
-        .collect();
+    let is_public = |method: &MethodDescriptor| *method.options().get_extension(&public) == Value::Bool(true);
+    let mut paths: HashSet<String> = paths(contract, is_public).collect();
     for standard in [
         "grpc.health.v1.Health/Check",
         "grpc.health.v1.Health/Watch",
@@ -302,4 +387,40 @@ fn public_paths() -> anyhow::Result<HashSet<String>> {
         paths.insert(format!("/{standard}"));
     }
     Ok(paths)
+}
+
+/// The paths of the RPCs that are meant.
+fn paths(contract: &DescriptorPool, is_meant: impl Fn(&MethodDescriptor) -> bool) -> impl Iterator<Item = String> {
+    let methods = contract.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    let meant = methods.filter(move |method| is_meant(method));
+    meant.map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// A body of which nothing ever comes.
+    struct Never;
+
+    impl http_body::Body for Never {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_come_is_an_error_when_it_is_late() {
+        let mut body = Timed { body: Body::new(Never), late: Box::pin(sleep(Duration::from_secs(130))) };
+        let began = Instant::now();
+        let frame = poll_fn(|context| http_body::Body::poll_frame(Pin::new(&mut body), context)).await.unwrap();
+        assert_eq!((frame.unwrap_err().code(), began.elapsed().as_secs()), (Code::DeadlineExceeded, 130));
+    }
 }

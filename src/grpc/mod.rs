@@ -10,5 +10,6 @@ mod message;
 mod parse;
 pub(crate) mod raw;
 pub mod session;
+mod stall;
 pub(crate) mod status;
 pub mod user;

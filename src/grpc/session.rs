@@ -1,10 +1,13 @@
 //! SessionService: live sessions.
 
-use std::pin::Pin;
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, future};
-use tonic::{Request, Response, Status, Streaming};
+use futures_util::{Stream, StreamExt as _, future, stream};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{edge::Called as _, frame, parse};
 use crate::{
@@ -23,6 +26,8 @@ use crate::{
     },
 };
 
+/// Bytes of a request at most besides those of its frame.
+pub const FRAMING: usize = 16;
 /// Where a caller may name the conversation to join on connecting.
 const SESSION_ID: &str = "colloquy-session-id";
 /// Topics in one frame at most.
@@ -52,26 +57,47 @@ impl SessionService for SessionApi {
         request: Request<Streaming<proto::ConnectRequest>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let caller = request.caller()?;
-        let named = request.metadata().get(SESSION_ID).and_then(|value| value.to_str().ok());
+        // What is no text is no id, and refused as one.
+        let named = request.metadata().get(SESSION_ID).map(|value| value.to_str().unwrap_or("not text"));
         let named: Option<ConversationId> = parse::optional_id("session_id", named)?;
         let clock = self.sessions.clock;
         let entrance = self.sessions.enter(&caller, &request.origin()).await?;
-        let frames = frames(request.into_inner());
+        let broken = Arc::new(OnceLock::new());
+        let frames = frames(request.into_inner(), broken.clone());
         let outgoing = connection::connect(self.sessions.clone(), caller, entrance, named, frames);
         let encoded = outgoing.map(move |outgoing| match outgoing {
             Ok(outgoing) => Ok(frame::encode(outgoing, clock)),
             Err(error) => Err(error.into()),
         });
-        Ok(Response::new(Box::pin(encoded)))
+        // A session ends with its frames: with what was wrong with the last one.
+        let ended = stream::iter([broken]).filter_map(|broken| future::ready(broken.get().cloned().map(Err)));
+        Ok(Response::new(Box::pin(encoded.chain(ended))))
     }
 }
 
-/// The viewer's frames; a stream that breaks ends them.
-fn frames(requests: Streaming<proto::ConnectRequest>) -> impl Stream<Item = Frame> + Send {
-    requests.take_while(|request| future::ready(request.is_ok())).filter_map(|request| {
-        let frame = request.ok().and_then(|request| request.frame);
-        future::ready(frame.map(|frame| (frame.id.clone(), command(frame))))
-    })
+/// The viewer's frames; one that cannot be read is the last, and leaves its error in `broken`.
+fn frames(
+    requests: Streaming<proto::ConnectRequest>,
+    broken: Arc<OnceLock<Status>>,
+) -> impl Stream<Item = Frame> + Send {
+    let readable = requests.scan(broken, |broken, request| {
+        future::ready(request.map_err(|status| broken.get_or_init(|| unreadable(status)).clone()).ok())
+    });
+    readable.filter_map(|request| future::ready(request.frame.map(|frame| (told(&frame.id), command(frame)))))
+}
+
+/// The codec's complaint in the contract's words.
+fn unreadable(status: Status) -> Status {
+    match status.code() {
+        Code::OutOfRange => Error::TooLarge.into(),
+        Code::InvalidArgument | Code::Internal => Error::Malformed.into(),
+        _ => status,
+    }
+}
+
+/// The id by which a frame is answered: of one that is too long, as much as an id may have.
+fn told(id: &str) -> String {
+    id.chars().take(MAX_ID).collect()
 }
 
 fn command(frame: proto::ClientFrame) -> Result<Command> {

@@ -21,6 +21,7 @@ mod frames;
 mod grpcweb;
 #[cfg(test)]
 mod harness;
+mod idlers;
 mod input;
 mod killed;
 mod limits;

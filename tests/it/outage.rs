@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::harness::{Actor, PATIENCE, PostgresServer, Server, eventually, retry_after, within};
+use crate::harness::{Actor, PATIENCE, PostgresServer, Server, Wire, eventually, retry_after, within};
 
 /// Conversations that are written to at once.
 const WRITERS: usize = 8;
@@ -78,4 +78,17 @@ async fn what_was_accepted_stands_and_calls_fail_whole_while_the_database_is_awa
     }
     // More at once than the pool has connections: none of them is left over from before.
     join_all((0..40).map(async |_| alice.me().await.unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_database_is_cut_off_says_that_it_is_not_ready_until_it_is_back() {
+    let postgres = PostgresServer::start().await;
+    let wire = Wire::to(&postgres).await;
+    let server = Server::with(&[("database_url", &wire.url())]).await;
+    let visitor = server.visitor();
+    eventually("the node is ready", async || readiness(&visitor).await == 200).await;
+    wire.set_cut(true);
+    within(PATIENCE, "the node says that it is not ready", async || readiness(&visitor).await != 200).await;
+    wire.set_cut(false);
+    within(PATIENCE, "the node is ready again", async || readiness(&visitor).await == 200).await;
 }

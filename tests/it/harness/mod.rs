@@ -29,7 +29,7 @@ pub(crate) use self::{
     cluster::Cluster,
     data::Data,
     events::{Events, Happened},
-    postgres::PostgresServer,
+    postgres::{PostgresServer, Wire},
     process::Process,
     proxy::Proxy,
     redis::RedisServer,

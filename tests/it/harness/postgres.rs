@@ -8,7 +8,16 @@ use std::{
 
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener as Listener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    process::{Child, Command},
+    sync::watch,
+    task::JoinSet,
+};
 
 use super::{PATIENCE, soon, within};
 
@@ -50,7 +59,7 @@ impl PostgresServer {
 
     /// Where the database is.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://colloquy@127.0.0.1:{}/postgres", self.port)
+        url(self.port)
     }
 
     /// Ends it on the spot, as a lost machine does; what it has committed stands in its folder.
@@ -76,6 +85,57 @@ impl PostgresServer {
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
+}
+
+/// A way to a server that can be cut off: then nothing passes, and nobody is told.
+pub(crate) struct Wire {
+    port: u16,
+    is_cut: watch::Sender<bool>,
+    _carrying: JoinSet<()>,
+}
+
+impl Wire {
+    /// A way to this server.
+    pub(crate) async fn to(server: &PostgresServer) -> Self {
+        let (is_cut, cut) = watch::channel(false);
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (port, target) = (listener.local_addr().unwrap().port(), server.port);
+        let mut carrying = JoinSet::new();
+        carrying.spawn(async move {
+            let mut lines = JoinSet::new();
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await.unwrap();
+                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+                lines.spawn(carry(near_in, far_out, cut.clone()));
+                lines.spawn(carry(far_in, near_out, cut.clone()));
+            }
+        });
+        Self { port, is_cut, _carrying: carrying }
+    }
+
+    /// Where the database is, by this way.
+    pub(crate) fn url(&self) -> String {
+        url(self.port)
+    }
+
+    /// Cuts it off, or joins it again.
+    pub(crate) fn set_cut(&self, is_cut: bool) {
+        self.is_cut.send_replace(is_cut);
+    }
+}
+
+/// Carries bytes one way, but for the times in which nothing passes.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut cut: watch::Receiver<bool>) {
+    let mut bytes = vec![0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        if cut.wait_for(|is_cut| !is_cut).await.is_err() || to.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn url(port: u16) -> String {
+    format!("postgres://colloquy@127.0.0.1:{port}/postgres")
 }
 
 fn is_root() -> bool {

@@ -1,5 +1,9 @@
 //! Bad frames of sockets.
 
+use colloquy::proto::{ClientFrame, ConnectRequest, ConnectResponse};
+use futures_util::{StreamExt as _, stream};
+use prost::Message as _;
+use prost_types::Timestamp;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{
     Message,
@@ -8,9 +12,10 @@ use tokio_tungstenite::tungstenite::{
         coding::{Data, OpCode},
     },
 };
+use tonic::Code;
 
-use super::{Case, Ids, NOBODYS, refused};
-use crate::harness::Server;
+use super::{Case, Ids, NOBODYS, fields, refused};
+use crate::harness::{Actor, Server, Socket, reason, soon};
 
 /// What only frames can get wrong.
 fn frames(ids: &Ids) -> Vec<Case> {
@@ -56,5 +61,47 @@ async fn text_that_is_not_utf8_closes_its_socket_and_no_other() {
     for socket in [&mut other, &mut alice.socket().await] {
         socket.ask("after", "ping", json!({})).await;
         assert_eq!(socket.answer_to("after").await["type"], "pong");
+    }
+}
+
+/// Opens a native session whose first request is `request`, whatever that is, and returns how it ends.
+async fn native<T: prost::Message + 'static>(alice: &Actor, request: T) -> (Code, String) {
+    let mut grpc = alice.grpc();
+    grpc.ready().await.unwrap();
+    let requests = tonic::Request::new(stream::iter([request]).chain(stream::pending()));
+    let path = "/colloquy.v1.SessionService/Connect".parse().unwrap();
+    let codec = tonic_prost::ProstCodec::<T, ConnectResponse>::default();
+    let mut session = soon("a session", grpc.streaming(requests, path, codec)).await.unwrap().into_inner();
+    loop {
+        match soon("a frame", session.message()).await {
+            Ok(frame) => assert!(frame.is_some(), "the session does not say what was wrong"),
+            Err(status) => return reason::<()>(Err(status)),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_native_session_ends_with_what_is_wrong_with_its_frame() {
+    let alice = Server::start().await.register("alice").await;
+    // Its first field is a number, where a session's is a message.
+    let foreign = Timestamp { seconds: 5, nanos: 0 };
+    assert_eq!(native(&alice, foreign).await, (Code::InvalidArgument, "INVALID_MESSAGE".into()));
+
+    let large = ConnectRequest { frame: Some(ClientFrame { id: "x".repeat(65_560), ..ClientFrame::default() }) };
+    assert!(large.encoded_len() > 65_552);
+    assert_eq!(native(&alice, large).await, (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_into_a_conversation_by_no_id_is_refused_instead_of_opened_outside() {
+    let alice = Server::start().await.register("alice").await;
+    for name in ["mine", "%C3%A9", "a%0Ab"] {
+        let mut socket = Socket::open(&format!("{}&session_id={name}", alice.socket_url(""))).await;
+        let refused = socket.until("error").await;
+        assert_eq!(
+            (&refused["data"]["code"], fields(&refused["data"]["details"])),
+            (&json!("INVALID_MESSAGE"), vec!["session_id".to_owned()])
+        );
+        assert_eq!(socket.close_code().await, 3500, "{name}");
     }
 }
