@@ -23,16 +23,19 @@ use crate::{
         chat::ChatApi,
         conversation::ConversationApi,
         edge::{Bounds as CallBounds, Edge, EdgeLayer},
+        presence::PresenceApi,
         session::{self, SessionApi},
         user::UserApi,
     },
     lifecycle::Lifecycle,
     live::{
         Redis,
-        bus::{Bounds, Bus},
+        bus::{Bounds, Bus, News},
         limit::Limiter,
         link,
+        node::Nodes,
         place::Places,
+        presence::{Presence, typing::Typing},
         response_cache::ResponseCache,
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
@@ -46,8 +49,8 @@ use crate::{
     },
     proto::{
         self, auth_service_server::AuthServiceServer, chat_service_server::ChatServiceServer,
-        conversation_service_server::ConversationServiceServer, raw::session_service_server::SessionServiceServer,
-        user_service_server::UserServiceServer,
+        conversation_service_server::ConversationServiceServer, presence_service_server::PresenceServiceServer,
+        raw::session_service_server::SessionServiceServer, user_service_server::UserServiceServer,
     },
     service::{
         access::Access,
@@ -61,11 +64,12 @@ use crate::{
         members::Members,
         messages::{Messages, Rules},
         passwords::Passwords,
+        presence::Presences,
         runs::{Limits, Makers, Runs},
         tokens::{TokenPolicy, Tokens},
         users::Users,
     },
-    session::{hub::Hub, sessions::Sessions, signals},
+    session::{hub::Hub, presence, sessions::Sessions, signals},
     store::Store,
     tools::Tools,
 };
@@ -87,6 +91,7 @@ pub struct App {
     health: HealthReporter,
     store: Store,
     redis: Option<Redis>,
+    nodes: Nodes,
     tools: Tools,
     sessions: Sessions,
     signals: Signals,
@@ -111,8 +116,15 @@ impl App {
 
         let hub = Hub::default();
         let signals = Signals::new(redis.as_ref());
-        let deliver = hub.clone();
-        let bus = Bus::new(clock, redis.clone(), history(settings), Box::new(move |news| deliver.deliver(news)));
+        let nodes = Nodes::new(redis.clone(), settings.node_ttl);
+        let presence = Presence::new(clock, redis.clone(), nodes.clone(), settings.presence_idle);
+        let typing = Typing::new(settings.typing_timeout);
+        let (viewers, typists) = (hub.clone(), typing.clone());
+        let deliver = move |news: News<'_>| {
+            viewers.deliver(news);
+            typists.learn(news);
+        };
+        let bus = Bus::new(clock, redis.clone(), history(settings), Box::new(deliver));
 
         let identities = Identities::new(store.clone(), clock, signals.clone());
         let passwords = Passwords::new();
@@ -170,6 +182,8 @@ impl App {
         );
         let limiter = Limiter::new(clock, redis.clone(), limits::rules(settings));
         let rate_limits = RateLimits::new(clock, limiter, settings.messages_judged as usize);
+        let presences =
+            Presences::new(access.clone(), store.clone(), bus.clone(), presence.clone(), typing.clone(), clock);
         let sessions = Sessions {
             hub,
             bus: bus.clone(),
@@ -181,6 +195,9 @@ impl App {
             limits: rate_limits.clone(),
             free_pings: settings.free_pings_per_second,
             places: Places::new(redis.clone(), limits::places(settings)),
+            presence,
+            typing,
+            presences,
             clock,
             lifecycle: lifecycle.clone(),
         };
@@ -202,6 +219,7 @@ impl App {
             .add_service(UserServiceServer::new(UserApi::new(users)))
             .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models, settings.reply_wait)))
+            .add_service(PresenceServiceServer::new(PresenceApi::new(sessions.clone())))
             .add_service(
                 SessionServiceServer::new(SessionApi::new(sessions.clone()))
                     .max_decoding_message_size(settings.max_frame_bytes + session::FRAMING),
@@ -215,7 +233,7 @@ impl App {
             drain_limit: settings.drain_limit,
             max_streams: MAX_STREAMS,
         };
-        Ok(Self { lifecycle, routes, edge, health, store, redis, tools, sessions, signals, limits, _lock: lock })
+        Ok(Self { lifecycle, routes, edge, health, store, redis, nodes, tools, sessions, signals, limits, _lock: lock })
     }
 
     /// The services behind the edge, to be called in this process.
@@ -226,18 +244,22 @@ impl App {
     /// Starts the background tasks and serves gRPC and gRPC-Web until shutdown begins; calls under way go on, until the hard
     /// stop.
     pub async fn serve(self, listener: TcpListener) {
-        let Sessions { bus, runs, places, .. } = &self.sessions;
+        let Sessions { bus, runs, places, presence, presences, .. } = &self.sessions;
         self.lifecycle.spawn_helper(runs.clone().keep_leases());
         self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(sweep(bus.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(checkpoint(self.store.clone(), self.lifecycle.clone()));
         self.lifecycle.spawn_helper(clear_sessions(self.sessions.accounts.clone(), self.lifecycle.clone()));
         if let Some(redis) = &self.redis {
-            let link = link::keep(redis.clone(), bus.clone(), self.signals.clone());
+            let link = link::keep(redis.clone(), bus.clone(), self.signals.clone(), presence.clone());
             self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(link));
         }
         let places = places.clone().keep();
         self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(places));
+        let stopped = self.lifecycle.stopped().clone();
+        self.lifecycle.spawn_helper(async move { stopped.run_until_cancelled(self.nodes.keep()).await });
+        self.lifecycle.spawn_helper(presences.clone().keep(self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(presence::pass(self.sessions.clone()));
         self.lifecycle.spawn_helper(signals::pass(self.signals, self.sessions));
         self.lifecycle.spawn_helper(health::tell(self.health, self.store, self.redis, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(self.edge.clone().end_stalled());

@@ -207,6 +207,12 @@ settings! {
     response_cache_bytes: u64 = "67108864";
     /// How long a run may be without a sign of its node before another node ends it, in seconds.
     run_lease: Duration = "10" from "0.1" to "3600";
+    /// How long a connected user may be without a frame before counting as away, in seconds.
+    presence_idle: Duration = "300" from "0.1" to "86400";
+    /// How long somebody is typing after saying so, in seconds.
+    typing_timeout: Duration = "5" from "0.1" to "3600";
+    /// Within how many seconds other nodes notice that a node is gone.
+    node_ttl: Duration = "30" from "1" to "3600";
     /// How long a call may take, in seconds.
     request_timeout: Duration = "130" from "0.001" to "86400";
     /// How long a send that waits for its answer does so, in seconds; `request_timeout` bounds it too.

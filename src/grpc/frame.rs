@@ -16,7 +16,7 @@ use crate::{
         event::{Draft, Event, Happening},
         topic::Topic,
     },
-    proto::{self, chat_event, server_frame::Payload},
+    proto::{self, chat_event, presence_event, server_frame::Payload},
     session::command::{Answer, Outgoing, Subscribed},
 };
 
@@ -33,12 +33,13 @@ pub(crate) fn encode(outgoing: Outgoing, clock: Clock) -> Bytes {
 }
 
 fn encode_event(event: &Event) -> Bytes {
+    let place = Some(event).filter(|event| event.is_kept());
     encode_frame(proto::ServerFrame {
         id: event.id.to_string(),
         timestamp: Some(event.at.into()),
         reply_to: None,
-        topic: Some(event.topic.to_string()),
-        offset: Some(signed(event.offset)),
+        topic: place.map(|event| event.topic.to_string()),
+        offset: place.map(|event| signed(event.offset)),
         payload: Some(payload(event.draft.clone())),
     })
 }
@@ -68,6 +69,17 @@ pub(crate) fn chat_event(place: Cursor, draft: Draft) -> Option<proto::ChatEvent
         _ => return None,
     };
     Some(proto::ChatEvent { offset: signed(place.to_offset()), event: Some(event) })
+}
+
+/// A change of presence, for those who watch it alone; `None` for anything else.
+pub(crate) fn presence_event(draft: Draft) -> Option<presence_event::Event> {
+    use presence_event::Event;
+    match payload(draft) {
+        Payload::Typing(typing) => Some(Event::Typing(typing)),
+        Payload::UserJoined(joined) => Some(Event::UserJoined(joined)),
+        Payload::UserLeft(left) => Some(Event::UserLeft(left)),
+        _ => None,
+    }
 }
 
 fn payload(draft: Draft) -> Payload {
@@ -132,6 +144,15 @@ fn payload(draft: Draft) -> Payload {
         Happening::Read { user_id, seq } => {
             Payload::Read(proto::MessagesRead { conversation_id, user_id: user_id.to_string(), seq })
         }
+        Happening::Typing { user_id, username, is_typing } => {
+            Payload::Typing(proto::UserTyping { conversation_id, user_id: user_id.to_string(), username, is_typing })
+        }
+        Happening::Joined { user_id, username } => {
+            Payload::UserJoined(proto::UserJoined { conversation_id, user_id: user_id.to_string(), username })
+        }
+        Happening::Left { user_id, username } => {
+            Payload::UserLeft(proto::UserLeft { conversation_id, user_id: user_id.to_string(), username })
+        }
     }
 }
 
@@ -177,6 +198,7 @@ fn answer_payload(answer: Answer, clock: Clock) -> Payload {
             has_more,
             conversation_id: conversation_id.to_string(),
         }),
+        Answer::StatusChanged(change) => Payload::UserStatusChanged(change.into()),
         Answer::AuthRefreshed(at) => Payload::AuthRefreshed(proto::AuthRefreshed { expires_at: Some(at.into()) }),
         Answer::AuthExpiring(at) => Payload::AuthExpiring(proto::AuthExpiring { expires_at: Some(at.into()) }),
         Answer::Reconnect { after_ms, reason } => {

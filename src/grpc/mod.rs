@@ -8,6 +8,7 @@ mod frame;
 mod limits;
 mod message;
 mod parse;
+pub mod presence;
 pub(crate) mod raw;
 pub mod session;
 mod stall;

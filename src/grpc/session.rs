@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, future, stream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{edge::Called as _, frame, parse};
+use super::{edge::Called as _, frame, parse, presence};
 use crate::{
     error::{Error, Result},
     model::{
@@ -139,6 +139,11 @@ fn command(frame: proto::ClientFrame) -> Result<Command> {
             limit: history.limit.map_or(Ok(page::DEFAULT_SIZE), limit)?,
         }),
         Payload::AuthRefresh(refresh) => Ok(Command::RefreshAuth { token: refresh.token }),
+        Payload::Typing(typing) => Ok(Command::Type {
+            conversation_id: parse::id("conversation_id", &typing.conversation_id)?,
+            is_typing: typing.is_typing,
+        }),
+        Payload::Presence(choice) => Ok(Command::Choose(presence::status(choice.status)?)),
     }
 }
 

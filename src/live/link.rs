@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
     bus::{Bus, Shared, Wish},
+    presence::Presence,
     redis::{Away, Redis, in_time},
     signal::Signals,
 };
@@ -35,7 +36,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const STEADY: Duration = Duration::from_secs(10);
 
 /// Keeps the link; never completes.
-pub async fn keep(redis: Redis, bus: Bus, signals: Signals) {
+pub async fn keep(redis: Redis, bus: Bus, signals: Signals, presence: Presence) {
     let Some(shared) = bus.shared() else { return std::future::pending().await };
     let mut pause = FIRST_PAUSE;
     let mut is_first = true;
@@ -48,7 +49,7 @@ pub async fn keep(redis: Redis, bus: Bus, signals: Signals) {
                 if !std::mem::take(&mut is_first) {
                     signals.doubt();
                 }
-                serve(&redis, shared, &signals, sink, stream).await
+                serve(&redis, shared, (&signals, &presence), sink, stream).await
             }
             Err(error) => ("connect", error),
         };
@@ -66,7 +67,8 @@ async fn find(redis: &Redis) -> RedisResult<(PubSubSink, PubSubStream)> {
     redis.ping().await?;
     let (mut sink, stream) = redis.listen().await?.split();
     // Heard before anything is told to others: nothing falls in between.
-    in_time(CONFIRM_DEADLINE, sink.subscribe(redis.keys().signals())).await?;
+    let channels = [redis.keys().signals(), redis.keys().statuses()];
+    in_time(CONFIRM_DEADLINE, sink.subscribe(&channels)).await?;
     Ok((sink, stream))
 }
 
@@ -74,13 +76,13 @@ async fn find(redis: &Redis) -> RedisResult<(PubSubSink, PubSubStream)> {
 async fn serve(
     redis: &Redis,
     shared: &Shared,
-    signals: &Signals,
+    (signals, presence): (&Signals, &Presence),
     sink: PubSubSink,
     stream: PubSubStream,
 ) -> (&'static str, RedisError) {
     let mut changes = redis.changes();
     tokio::select! {
-        () = hear(redis, shared, signals, stream) => ("listen", closed()),
+        () = hear(redis, shared, (signals, presence), stream) => ("listen", closed()),
         (name, error) = follow(redis, shared, sink) => (name, error),
         Away = signals.pass_on(redis) => ("signal", closed()),
         // A call of somebody else's failed: it was logged there.
@@ -89,13 +91,20 @@ async fn serve(
 }
 
 /// Hands on what other nodes say, until the connection ends.
-async fn hear(redis: &Redis, shared: &Shared, signals: &Signals, mut stream: impl Stream<Item = Msg> + Unpin) {
-    let signals_channel = redis.keys().signals();
+async fn hear(
+    redis: &Redis,
+    shared: &Shared,
+    (signals, presence): (&Signals, &Presence),
+    mut stream: impl Stream<Item = Msg> + Unpin,
+) {
+    let (signals_channel, statuses_channel) = (redis.keys().signals(), redis.keys().statuses());
     while let Some(message) = stream.next().await {
         let Ok(payload) = std::str::from_utf8(message.get_payload_bytes()) else { continue };
         let channel = message.get_channel_name();
         if channel == signals_channel {
             signals.hear(redis.node(), payload);
+        } else if channel == statuses_channel {
+            presence.hear(redis.node(), payload);
         } else if let Some(topic) = redis.keys().topic_of(channel) {
             shared.hear(&topic, payload);
         }

@@ -1,10 +1,12 @@
-//! What may be lost: events in flight, signals, tickets, limits, cached answers. In this process's memory, or on a Redis server that
-//! nodes share; while that is away, each node goes on alone.
+//! What may be lost: events in flight, signals, presence, tickets, limits, cached answers. In this process's memory, or on a
+//! Redis server that nodes share; while that is away, each node goes on alone.
 
 pub mod bus;
 pub mod limit;
 pub mod link;
+pub mod node;
 pub mod place;
+pub mod presence;
 mod redis;
 pub mod response_cache;
 pub mod signal;

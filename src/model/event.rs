@@ -107,9 +107,46 @@ pub enum Happening {
         /// Up to where.
         seq: i64,
     },
+    /// A member writes, or no longer does. Never kept.
+    Typing {
+        /// Who.
+        user_id: UserId,
+        /// The user's name.
+        username: String,
+        /// Whether it goes on.
+        is_typing: bool,
+    },
+    /// A member's first connection views the conversation. Never kept.
+    Joined {
+        /// Who.
+        user_id: UserId,
+        /// The user's name.
+        username: String,
+    },
+    /// The last connection of a member that viewed the conversation no longer does. Never kept.
+    Left {
+        /// Who.
+        user_id: UserId,
+        /// The user's name.
+        username: String,
+    },
 }
 
 impl Happening {
+    /// Whose presence it tells; `None` for what is not about presence.
+    pub fn present(&self) -> Option<UserId> {
+        match self {
+            Self::Typing { user_id, .. } | Self::Joined { user_id, .. } | Self::Left { user_id, .. } => Some(*user_id),
+            _ => None,
+        }
+    }
+
+    /// Whether of this and an earlier one, both about the presence of one user, the later says it all.
+    pub fn replaces(&self, earlier: &Self) -> bool {
+        let is_typing = |happening: &Self| matches!(happening, Self::Typing { .. });
+        self.present().is_some() && self.present() == earlier.present() && is_typing(self) == is_typing(earlier)
+    }
+
     /// How the run of a message began.
     pub fn start_of(message: &Message) -> Self {
         Self::Start {
@@ -156,7 +193,7 @@ impl Happening {
 pub struct Draft {
     /// The conversation that it happened in.
     pub conversation_id: ConversationId,
-    /// The message that it is about; of `Read` none.
+    /// The message that it is about; of `Read` and of presence none.
     pub message_id: Option<MessageId>,
     /// What happened.
     pub happening: Happening,
@@ -169,7 +206,7 @@ pub struct Event {
     pub id: Uuid,
     /// The log that it stands in.
     pub topic: Topic,
-    /// Its place there, from 1.
+    /// Its place there, from 1; 0 when it has none, being of the moment.
     pub offset: u64,
     /// When it was published.
     pub at: Timestamp,
@@ -190,6 +227,16 @@ impl Event {
         Arc::new(Self { id, topic, offset, at, draft, encoded: OnceLock::new() })
     }
 
+    /// Whether it stands in its topic's log; what does not is of the moment, and may be lost.
+    pub fn is_kept(&self) -> bool {
+        self.offset > 0
+    }
+
+    /// Whether a viewer who gets this need not get an earlier one: both tell the presence of one user in one place.
+    pub fn says_more_than(&self, earlier: &Self) -> bool {
+        !earlier.is_kept() && self.topic == earlier.topic && self.draft.happening.replaces(&earlier.draft.happening)
+    }
+
     /// Roughly what the event costs in memory, in bytes: what bounded queues count.
     pub fn weight(&self) -> usize {
         const FIXED: usize = 256;
@@ -207,7 +254,10 @@ impl Event {
                 | Happening::End { .. }
                 | Happening::Failed { .. }
                 | Happening::MessageDeleted
-                | Happening::Read { .. } => 0,
+                | Happening::Read { .. }
+                | Happening::Typing { .. }
+                | Happening::Joined { .. }
+                | Happening::Left { .. } => 0,
             }
     }
 }

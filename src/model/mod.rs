@@ -12,6 +12,7 @@ pub mod key;
 pub mod limit;
 pub mod message;
 pub mod page;
+pub mod presence;
 pub mod session;
 pub mod tool;
 pub mod topic;

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod members;
 pub mod messages;
 pub mod passwords;
+pub mod presence;
 mod prompt;
 mod rounds;
 mod run;

@@ -9,6 +9,7 @@ use crate::{
         event::{Draft, Event},
         ids::{ConnectionId, ConversationId, MessageId, UserId},
         message::Message,
+        presence::{Status, StatusChange},
         topic::{Epoch, Topic},
     },
     service::messages::Sending,
@@ -70,6 +71,22 @@ pub enum Command {
         /// The token.
         token: String,
     },
+    /// Writes, or has stopped.
+    Type {
+        /// Where.
+        conversation_id: ConversationId,
+        /// Whether it goes on.
+        is_typing: bool,
+    },
+    /// Chooses what to be.
+    Choose(Status),
+}
+
+impl Command {
+    /// Whether a person is behind it, not a client that keeps its connection alive.
+    pub(super) fn is_act(&self) -> bool {
+        !matches!(self, Self::Ping { .. } | Self::Heartbeat { .. } | Self::RefreshAuth { .. })
+    }
 }
 
 /// A topic that a viewer names, as it names it.
@@ -155,6 +172,8 @@ pub enum Answer {
         /// Whether older ones remain.
         has_more: bool,
     },
+    /// Somebody who shares a conversation with the viewer is something else now.
+    StatusChanged(StatusChange),
     /// The connection goes on until then.
     AuthRefreshed(Timestamp),
     /// The credential is about to expire.

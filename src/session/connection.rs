@@ -10,6 +10,7 @@ use super::{
     command::{Answer, Command, Outgoing},
     limits::{Entrance, Pace},
     mailbox::Letter,
+    presence::Attendance,
     seat::Seat,
     sessions::Sessions,
     splice::Shown,
@@ -20,6 +21,7 @@ use crate::{
         caller::Caller,
         history::{History, HistoryRequest, Window},
         ids::{ConversationId, MessageId},
+        presence::Status,
         topic::Topic,
     },
     service::messages::Sending,
@@ -41,6 +43,7 @@ pub(super) struct Connection {
     pub(super) caller: Caller,
     pub(super) shown: Shown,
     pace: Pace,
+    pub(super) attendance: Attendance,
     expiry: Expiry,
 }
 
@@ -91,10 +94,13 @@ pub fn connect(
                     None => return,
                 },
                 letter = connection.seat.next() => match letter {
+                    // Nobody is told of themselves.
+                    Letter::Event(event) if event.draft.happening.present() == Some(connection.caller.user_id) => {}
+                    Letter::Status(change) => yield Ok(Outgoing::Answer(None, Answer::StatusChanged(change))),
                     Letter::Event(event) => if let Some(outgoing) = connection.shown.pass(event) {
                         yield Ok(outgoing);
                     },
-                    Letter::Barred(id) => if connection.seat.leave(&Topic::Conversation(id)) {
+                    Letter::Barred(id) => if connection.leave(&Topic::Conversation(id)) {
                         yield Ok(Outgoing::Answer(None, Answer::Unsubscribed(vec![Topic::Conversation(id)])));
                     },
                     Letter::SignedOut => {
@@ -131,9 +137,9 @@ pub fn connect(
 impl Connection {
     fn new(sessions: Sessions, caller: Caller, entrance: Entrance) -> Self {
         let seat = sessions.seat(&caller);
-        let expiry = Expiry::of(&sessions, &caller);
+        let (attendance, expiry) = (Attendance::begin(&sessions, &caller), Expiry::of(&sessions, &caller));
         let pace = Pace::new(entrance, sessions.free_pings);
-        Self { sessions, seat, caller, shown: Shown::default(), pace, expiry }
+        Self { sessions, seat, caller, shown: Shown::default(), pace, attendance, expiry }
     }
 
     fn established(&self, conversation_id: Option<ConversationId>) -> Answer {
@@ -148,6 +154,9 @@ impl Connection {
     /// Does what a frame says. Whatever it does to the store runs to its end even when the viewer leaves meanwhile.
     async fn obey(&mut self, id: String, command: Result<Command>) -> Vec<Outgoing> {
         let reply_to = Some(id);
+        if command.as_ref().is_ok_and(Command::is_act) {
+            self.attendance.act();
+        }
         let done = match command {
             Err(error) => Err(error),
             Ok(Command::Ping { ping_id }) => Ok(Answer::Pong { ping_id }),
@@ -168,6 +177,14 @@ impl Connection {
                 self.history(conversation_id, before_seq, limit).await
             }
             Ok(Command::RefreshAuth { token }) => self.refresh(token).await,
+            Ok(Command::Type { conversation_id, is_typing }) => match self.write(conversation_id, is_typing).await {
+                Ok(()) => return Vec::new(),
+                Err(error) => Err(error),
+            },
+            Ok(Command::Choose(status)) => match self.choose(status).await {
+                Ok(()) => return Vec::new(),
+                Err(error) => Err(error),
+            },
         };
         vec![Outgoing::Answer(reply_to, done.unwrap_or_else(Answer::Refused))]
     }
@@ -260,6 +277,19 @@ impl Connection {
     async fn read(&self, conversation_id: ConversationId, seq: i64) -> Result<()> {
         let (histories, caller) = (self.sessions.histories.clone(), self.caller.clone());
         self.sessions.run(async move { histories.mark_read(&caller, conversation_id, seq).await }).await?;
+        Ok(())
+    }
+
+    async fn write(&mut self, conversation_id: ConversationId, is_typing: bool) -> Result<()> {
+        let (presences, caller) = (self.sessions.presences.clone(), self.caller.clone());
+        // Noted first: it must end with the connection, even if that ends before the answer is here.
+        self.attendance.write(conversation_id, is_typing);
+        self.sessions.run(async move { presences.set_typing(&caller, conversation_id, is_typing).await }).await
+    }
+
+    async fn choose(&self, status: Status) -> Result<()> {
+        let (presences, caller) = (self.sessions.presences.clone(), self.caller.clone());
+        self.sessions.run(async move { presences.choose(&caller, status).await }).await?;
         Ok(())
     }
 

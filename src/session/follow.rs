@@ -114,7 +114,7 @@ pub fn follow(
                 };
                 let event = match letter? {
                     Letter::Event(event) if event.draft.message_id == Some(message_id) => event,
-                    Letter::Event(_) => continue,
+                    Letter::Event(_) | Letter::Status(_) => continue,
                     Letter::Barred(id) if id == conversation_id => Err(Error::NotFound("message"))?,
                     Letter::Barred(_) => continue,
                     Letter::SignedOut => Err(Error::Unauthenticated("the session has ended"))?,
@@ -150,7 +150,10 @@ pub fn follow(
                     | Happening::Message(_)
                     | Happening::MessageUpdated(_)
                     | Happening::MessageDeleted
-                    | Happening::Read { .. } => {}
+                    | Happening::Read { .. }
+                    | Happening::Typing { .. }
+                    | Happening::Joined { .. }
+                    | Happening::Left { .. } => {}
                 }
             }
         }

@@ -10,6 +10,7 @@ use crate::{
     live::{bus::News, signal::Signal},
     model::{
         ids::{ConnectionId, ConversationId, SessionId, UserId},
+        presence::StatusChange,
         topic::Topic,
     },
 };
@@ -79,11 +80,20 @@ impl Hub {
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
         let viewers = |topic| topics.get(topic).into_iter().flat_map(Subscribers::values);
         match news {
-            News::Event(event) => viewers(&event.topic).for_each(|mailbox| mailbox.push(event)),
+            News::Event(event) | News::Whisper(event) => viewers(&event.topic).for_each(|mailbox| mailbox.push(event)),
             News::Missed(topic) => {
                 let topic = Arc::new(topic.clone());
                 viewers(&topic).for_each(|mailbox| mailbox.miss(&topic));
             }
+        }
+    }
+
+    /// Tells users what others are now, on every connection of theirs.
+    pub(super) fn tell_statuses(&self, concerned: &HashMap<UserId, Vec<StatusChange>>) {
+        let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        for viewer in viewers.values() {
+            let changes = concerned.get(&viewer.user_id).into_iter().flatten();
+            changes.for_each(|change| viewer.mailbox.tell_status(*change));
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::model::{
     event::{Draft, Event, Happening},
     ids::{ConversationId, MessageId},
+    presence::StatusChange,
     topic::Topic,
 };
 
@@ -23,6 +24,8 @@ const MAX_BYTES: usize = 1 << 20;
 pub enum Letter {
     /// Something happened.
     Event(Arc<Event>),
+    /// Somebody who shares a conversation with the viewer is there, or no longer.
+    Status(StatusChange),
     /// The viewer may no longer see a conversation.
     Barred(ConversationId),
     /// The viewer's credential is no longer good.
@@ -33,8 +36,9 @@ pub enum Letter {
     Overflow,
 }
 
-/// A bounded queue with one reader. When a reader falls behind, pieces of answers that wait are joined first; when that
-/// is not enough, everything that waits is dropped for one [`Letter::Overflow`].
+/// A bounded queue with one reader. Of presence, only the latest waits. When a reader falls behind, pieces of answers that
+/// wait are joined first, then presence is dropped; when that is not enough, everything that waits is, for one
+/// [`Letter::Overflow`].
 #[derive(Debug, Default)]
 pub struct Mailbox {
     state: Mutex<State>,
@@ -57,10 +61,19 @@ impl Mailbox {
         if state.overflowed || state.is_signed_out {
             return;
         }
+        if !event.is_kept() {
+            state.forget(|letter| match letter {
+                Letter::Event(waiting) => event.says_more_than(waiting),
+                _ => false,
+            });
+        }
         state.weight += event.weight();
         state.letters.push_back(Letter::Event(event.clone()));
         if state.is_full() {
             state.join_tokens();
+        }
+        if state.is_full() {
+            state.forget_all(Letter::is_of_the_moment);
         }
         if state.is_full() {
             state.letters.retain(|letter| !matches!(letter, Letter::Event(_)));
@@ -68,6 +81,21 @@ impl Mailbox {
             state.weight = 0;
             state.overflowed = true;
             metrics::counter!("colloquy_mailbox_overflows_total").increment(1);
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Puts in what somebody is now, in place of what waits of the same one.
+    pub fn tell_status(&self, change: StatusChange) {
+        let mut state = self.state();
+        if state.overflowed || state.is_signed_out {
+            return;
+        }
+        state.forget(|letter| matches!(letter, Letter::Status(waiting) if waiting.user_id == change.user_id));
+        state.letters.push_back(Letter::Status(change));
+        if state.is_full() {
+            state.forget_all(Letter::is_of_the_moment);
         }
         drop(state);
         self.arrived.notify_one();
@@ -117,7 +145,7 @@ impl Mailbox {
         match &letter {
             Letter::Event(event) => state.weight = state.weight.saturating_sub(event.weight()),
             Letter::Overflow => state.overflowed = false,
-            Letter::Barred(_) | Letter::SignedOut | Letter::Missed(_) => {}
+            Letter::Status(_) | Letter::Barred(_) | Letter::SignedOut | Letter::Missed(_) => {}
         }
         // An idle mailbox holds no memory.
         if state.letters.is_empty() {
@@ -132,7 +160,33 @@ impl Mailbox {
     }
 }
 
+impl Letter {
+    /// Whether it may be dropped for what lasts.
+    fn is_of_the_moment(&self) -> bool {
+        match self {
+            Self::Event(event) => !event.is_kept(),
+            Self::Status(_) => true,
+            Self::Barred(_) | Self::SignedOut | Self::Missed(_) | Self::Overflow => false,
+        }
+    }
+}
+
 impl State {
+    /// Drops the one letter that a newer one replaces.
+    fn forget(&mut self, is_replaced: impl Fn(&Letter) -> bool) {
+        if let Some(at) = self.letters.iter().rposition(is_replaced)
+            && let Some(Letter::Event(event)) = self.letters.remove(at)
+        {
+            self.weight = self.weight.saturating_sub(event.weight());
+        }
+    }
+
+    /// Drops all letters of a kind.
+    fn forget_all(&mut self, is_meant: impl Fn(&Letter) -> bool) {
+        self.letters.retain(|letter| !is_meant(letter));
+        self.weigh();
+    }
+
     fn is_full(&self) -> bool {
         self.letters.len() > MAX_EVENTS || self.weight > MAX_BYTES
     }
@@ -162,6 +216,10 @@ impl State {
             joined.push(Waiting::Pieces(pieces));
         }
         self.letters = joined.into_iter().filter_map(Waiting::letter).collect();
+        self.weigh();
+    }
+
+    fn weigh(&mut self) {
         self.weight =
             self.letters.iter().map(|letter| if let Letter::Event(event) = letter { event.weight() } else { 0 }).sum();
     }
@@ -207,7 +265,7 @@ fn join(pieces: &[Arc<Event>]) -> Option<Arc<Event>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{clock::Clock, topic::Topic};
+    use crate::model::{clock::Clock, ids::UserId, presence::Status, topic::Topic};
 
     fn token(message: MessageId, offset: u64, index: u64, content: &str) -> Arc<Event> {
         let conversation_id = ConversationId::generate();
@@ -238,6 +296,38 @@ mod tests {
         }
         assert_eq!(got, sent);
         assert!(letters <= MAX_EVENTS + 1, "{letters}");
+    }
+
+    fn typing(conversation_id: ConversationId, user_id: UserId, is_typing: bool) -> Arc<Event> {
+        let happening = Happening::Typing { user_id, username: "alice".into(), is_typing };
+        let draft = Draft { conversation_id, message_id: None, happening };
+        Event::new(Topic::Conversation(conversation_id), 0, Clock::default().now(), draft)
+    }
+
+    #[tokio::test]
+    async fn of_presence_the_latest_waits_and_what_lasts_goes_before_it() {
+        let mailbox = Mailbox::default();
+        let (conversation, alice) = (ConversationId::generate(), UserId::generate());
+        for number in 0..5000 {
+            mailbox.push(&typing(conversation, alice, number % 2 == 0));
+            let status = if number % 2 == 0 { Status::Online } else { Status::Away };
+            mailbox.tell_status(StatusChange { user_id: alice, status, last_seen: None });
+        }
+        assert_eq!(mailbox.state().letters.len(), 2);
+        for _ in 0..2 * MAX_EVENTS {
+            let user_id = UserId::generate();
+            mailbox.tell_status(StatusChange { user_id, status: Status::Online, last_seen: None });
+            mailbox.push(&typing(conversation, user_id, true));
+        }
+        assert!(mailbox.state().letters.len() <= MAX_EVENTS);
+        for number in 0..MAX_EVENTS as u64 {
+            mailbox.push(&token(MessageId::generate(), number + 1, 0, "x"));
+        }
+        for number in 0..MAX_EVENTS as u64 {
+            let Letter::Event(event) = mailbox.take().await else { panic!("presence was before what lasts") };
+            assert_eq!(event.offset, number + 1);
+        }
+        assert!(mailbox.try_take().is_none());
     }
 
     #[tokio::test]

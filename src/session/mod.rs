@@ -6,6 +6,7 @@ pub mod follow;
 pub mod hub;
 pub mod limits;
 pub mod mailbox;
+pub mod presence;
 pub mod seat;
 pub mod sessions;
 pub mod signals;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     live::bus::{Bus, Opened, Since},
-    model::{caller::Caller, ids::ConnectionId, topic::Topic},
+    model::{caller::Caller, event::Event, ids::ConnectionId, topic::Topic},
 };
 
 /// A viewer's place.
@@ -85,7 +85,7 @@ impl Seat {
         loop {
             let letter = self.mailbox.take().await;
             match &letter {
-                Letter::Event(event) if self.floors.get(&event.topic).is_none_or(|floor| event.offset <= *floor) => {}
+                Letter::Event(event) if !self.is_due(event) => {}
                 Letter::Missed(topic) => {
                     // Offsets start anew.
                     if let Some(floor) = self.floors.get_mut(topic.as_ref()) {
@@ -96,6 +96,11 @@ impl Seat {
                 _ => return letter,
             }
         }
+    }
+
+    /// Whether an event is for this viewer: its topic is joined, and it came after the viewer did.
+    fn is_due(&self, event: &Event) -> bool {
+        self.floors.get(&event.topic).is_some_and(|floor| !event.is_kept() || event.offset > *floor)
     }
 }
 
@@ -117,7 +122,7 @@ mod tests {
     use crate::live::bus::{Bounds, News};
     use crate::model::{
         clock::Clock,
-        event::{Draft, Event, Happening},
+        event::{Draft, Happening},
         ids::{ConversationId, SessionId, UserId},
         user::Role,
     };
@@ -139,7 +144,9 @@ mod tests {
             let (clock, hub, under_way) = (Clock::default(), Hub::default(), UnderWay::default());
             let sent = under_way.clone();
             let send = move |news: News<'_>| match news {
-                News::Event(event) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone()),
+                News::Event(event) | News::Whisper(event) => {
+                    sent.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone())
+                }
                 News::Missed(topic) => panic!("nothing is missed in memory: {topic}"),
             };
             let history = Bounds { events: 1000, bytes: 1 << 20, age: std::time::Duration::from_secs(3600) };

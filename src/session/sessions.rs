@@ -8,12 +8,19 @@ use super::{hub::Hub, limits::Entrance, seat::Seat};
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
-    live::{bus::Bus, place::Places},
+    live::{
+        bus::Bus,
+        place::Places,
+        presence::{Presence, typing::Typing},
+    },
     model::{
         caller::{Caller, Origin},
         clock::Clock,
     },
-    service::{access::Access, accounts::Accounts, history::Histories, limits::Limits, messages::Messages, runs::Runs},
+    service::{
+        access::Access, accounts::Accounts, history::Histories, limits::Limits, messages::Messages,
+        presence::Presences, runs::Runs,
+    },
 };
 
 /// The parts that connections are made of. Cheap to clone.
@@ -39,6 +46,12 @@ pub struct Sessions {
     pub free_pings: u32,
     /// How many may be connected.
     pub places: Places,
+    /// Who is there.
+    pub presence: Presence,
+    /// Who writes.
+    pub typing: Typing,
+    /// Who sees who is there.
+    pub presences: Presences,
     /// Tells the time.
     pub clock: Clock,
     /// Runs what must not be cut short, and tells when to stop.

@@ -97,6 +97,9 @@ impl Connection {
         membership: Option<Membership>,
     ) -> (Subscribed, Vec<Outgoing>) {
         let opened = self.seat.join(&topic, since).await;
+        if let Topic::Conversation(id) = topic {
+            self.attendance.enter(id);
+        }
         let mut missed: Vec<_> = opened.missed.into_iter().map(Outgoing::Event).collect();
         if let Some(membership) = membership
             && (since.is_none() || opened.gap.is_some())
@@ -109,8 +112,16 @@ impl Connection {
 
     /// Leaves topics.
     pub(super) fn unsubscribe(&mut self, wanted: &[Wanted]) -> Answer {
-        let left = wanted.iter().filter_map(|wanted| wanted.topic.clone()).filter(|topic| self.seat.leave(topic));
+        let left = wanted.iter().filter_map(|wanted| wanted.topic.clone()).filter(|topic| self.leave(topic));
         Answer::Unsubscribed(left.collect())
+    }
+
+    /// Leaves a topic; false when it was not joined.
+    pub(super) fn leave(&mut self, topic: &Topic) -> bool {
+        if let Topic::Conversation(id) = topic {
+            self.attendance.exit(*id);
+        }
+        self.seat.leave(topic)
     }
 
     /// The viewer's right to see a topic; of a conversation, its membership.

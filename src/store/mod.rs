@@ -15,6 +15,7 @@ mod opening;
 mod page;
 mod path;
 mod postgres;
+mod presence;
 mod row;
 mod run;
 mod schema;

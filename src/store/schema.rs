@@ -18,6 +18,7 @@ table! {
         password_hash -> Text,
         created_at -> sql::Instant,
         updated_at -> sql::Instant,
+        last_seen_at -> Nullable<sql::Instant>,
     }
 }
 

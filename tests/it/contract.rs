@@ -97,6 +97,11 @@ const ROWS: &[(&str, &str, Access)] = &[
     ("ChatService/StopRun", r#"{"conversation_id":"{conversation}","message_id":"{reply}"}"#, WRITERS),
     ("ChatService/RegenerateMessage", r#"{"conversation_id":"{conversation}","message_id":"{reply}"}"#, WRITERS),
     ("ChatService/ListModels", "{}", SIGNED_IN),
+    ("PresenceService/GetPresence", r#"{"conversation_id":"{conversation}"}"#, READERS),
+    ("PresenceService/UpdatePresence", r#"{"status":"PRESENCE_STATUS_BUSY"}"#, SIGNED_IN),
+    ("PresenceService/SetTyping", r#"{"conversation_id":"{conversation}","is_typing":true}"#, WRITERS),
+    ("PresenceService/WatchPresence", r#"{"conversation_id":"{conversation}"}"#, READERS),
+    ("PresenceService/WatchPresence", "{}", SIGNED_IN),
     ("SessionService/Connect", r#"{"frame":{"id":"1","ping":{}}}"#, SIGNED_IN),
 ];
 

@@ -32,6 +32,7 @@ mod mocks;
 mod openapi;
 mod operations;
 mod outage;
+mod presence;
 mod processes;
 mod providers;
 mod proxied;

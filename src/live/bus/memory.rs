@@ -53,6 +53,10 @@ impl Memory {
         log.position
     }
 
+    pub(super) fn whisper(&self, topic: Topic, draft: Draft) {
+        (self.0.deliver)(News::Whisper(&Event::new(topic, 0, self.0.clock.now(), draft)));
+    }
+
     pub(super) fn open(&self, topic: &Topic) {
         lock(&self.log(topic)).viewers += 1;
     }

@@ -27,6 +27,8 @@ use crate::model::{
 pub enum News<'a> {
     /// Something happened; each event of a topic comes once, in order.
     Event(&'a Arc<Event>),
+    /// Something of the moment happened: it has no place, and is not missed by whom it does not reach.
+    Whisper(&'a Arc<Event>),
     /// Some of the topic's events did not reach this node and will not: what follows has nothing to do with the offsets
     /// before, and what was missed is in the store.
     Missed(&'a Topic),
@@ -96,6 +98,15 @@ impl Bus {
         match &self.0 {
             Kind::Memory(memory) => memory.publish(topic, draft),
             Kind::Shared(shared) => shared.publish(topic, draft).await,
+        }
+    }
+
+    /// Hands an event to whoever views its topic right now, on every node, without a place in its log.
+    pub async fn whisper(&self, topic: Topic, draft: Draft) {
+        metrics::counter!("colloquy_bus_whispers_total").increment(1);
+        match &self.0 {
+            Kind::Memory(memory) => memory.whisper(topic, draft),
+            Kind::Shared(shared) => shared.whisper(topic, draft).await,
         }
     }
 

@@ -111,6 +111,12 @@ pub(super) async fn publish(redis: &Redis, bounds: Bounds, topic: &Topic, body: 
     position(&epoch, offset)
 }
 
+/// Tells all nodes something that is not kept.
+pub(super) async fn tell(redis: &Redis, topic: &Topic, payload: &str) -> Result<(), Away> {
+    let tell = redis::Cmd::new().arg("PUBLISH").arg(redis.keys().channel(topic)).arg(payload).to_owned();
+    redis.command("whisper", &tell).await
+}
+
 /// Where a topic's log stands, and what came after a place in it.
 pub(super) async fn read(redis: &Redis, topic: &Topic, known: Option<Position>) -> Result<Kept, Away> {
     let keys = redis.keys();

@@ -14,7 +14,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Deliver, Gap, Opened, Since,
+    Deliver, Gap, News, Opened, Since,
     history::Bounds,
     lock,
     relay::{Arrival, Content, Need, Relay},
@@ -93,6 +93,18 @@ impl Shared {
         relay.position()
     }
 
+    /// To this node's viewers at once, to the others over the channel.
+    pub(super) async fn whisper(&self, topic: Topic, draft: Draft) {
+        let event = Event::new(topic, 0, self.0.clock.now(), draft);
+        (self.0.deliver)(News::Whisper(&event));
+        let (redis, topic) = (&self.0.redis, &event.topic);
+        match wire::whisper(redis.node(), event.id, event.at, &event.draft) {
+            // When the server is away, what is of the moment is over when it is back.
+            Ok(payload) => drop(scripts::tell(redis, topic, &payload).await),
+            Err(error) => tracing::error!(topic.name = %topic, %error, "an event cannot be written"),
+        }
+    }
+
     pub(super) fn open(&self, topic: &Topic) {
         lock(&self.entry(topic).relay).open(self.0.redis.is_up());
         self.want(topic);
@@ -137,6 +149,13 @@ impl Shared {
     /// Takes a message of a topic's channel.
     pub(in crate::live) fn hear(&self, topic: &Topic, payload: &str) {
         let Some(entry) = self.find(topic) else { return };
+        if let Some((node, body)) = wire::whispered(payload) {
+            // What this node says itself is with its viewers already.
+            if let Some(event) = wire::event(topic, 0, body).filter(|_| node != self.0.redis.node()) {
+                (self.0.deliver)(News::Whisper(&event));
+            }
+            return;
+        }
         let Some((position, body)) = wire::message(payload) else {
             tracing::warn!(topic.name = %topic, "a message of another node cannot be read");
             return;

@@ -1,4 +1,5 @@
-//! Events as they travel between nodes: `epoch offset body`, the body being JSON, or empty where a new epoch begins.
+//! Events as they travel between nodes: `epoch offset body`, the body being JSON, or empty where a new epoch begins; or
+//! `~ node body` for what has no place.
 
 use std::sync::Arc;
 
@@ -8,8 +9,12 @@ use uuid::Uuid;
 use crate::model::{
     clock::Timestamp,
     event::{Draft, Event},
+    ids::NodeId,
     topic::{Position, Topic},
 };
+
+/// What stands before an event that has no place.
+const WHISPER: &str = "~ ";
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -28,6 +33,17 @@ struct Read {
 /// The body of an event that has no place yet.
 pub(super) fn body(id: Uuid, at: Timestamp, draft: &Draft) -> serde_json::Result<String> {
     serde_json::to_string(&Written { id, at, draft })
+}
+
+/// What a node says that has no place.
+pub(super) fn whisper(node: NodeId, id: Uuid, at: Timestamp, draft: &Draft) -> serde_json::Result<String> {
+    Ok(format!("{WHISPER}{node} {}", body(id, at, draft)?))
+}
+
+/// Who said it, and the body, when it is something that has no place.
+pub(super) fn whispered(payload: &str) -> Option<(NodeId, &str)> {
+    let (node, body) = payload.strip_prefix(WHISPER)?.split_once(' ')?;
+    Some((node.parse().ok()?, body))
 }
 
 /// The event of a body; `None` when this node cannot read it: a newer one may have written it.
@@ -55,7 +71,7 @@ mod tests {
     use crate::model::{
         clock::Clock,
         event::Happening,
-        ids::{ConversationId, MessageId},
+        ids::{ConversationId, MessageId, UserId},
         topic::Epoch,
     };
 
@@ -70,6 +86,19 @@ mod tests {
         assert_eq!(position, Position { epoch: Epoch(11), offset: 42 });
         let event = event(&topic, position.offset, body).unwrap();
         assert_eq!((event.id, event.at, event.offset, &event.draft), (id, at, 42, &draft));
+    }
+
+    #[test]
+    fn a_whisper_arrives_with_the_name_of_its_node() {
+        let (node, at, id) = (NodeId::generate(), Clock::default().now(), Uuid::now_v7());
+        let happening = Happening::Joined { user_id: UserId::generate(), username: "alice b".into() };
+        let draft = Draft { conversation_id: ConversationId::generate(), message_id: None, happening };
+        let payload = whisper(node, id, at, &draft).unwrap();
+        assert_eq!(message(&payload), None);
+        let (from, body) = whispered(&payload).unwrap();
+        let event = event(&Topic::System, 0, body).unwrap();
+        assert_eq!((from, event.is_kept(), &event.draft), (node, false, &draft));
+        assert_eq!(whispered("000000000000000b 1 {}"), None);
     }
 
     #[test]

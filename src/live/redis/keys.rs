@@ -3,7 +3,12 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{credential::Digest, limit::Network, topic::Topic};
+use crate::model::{
+    credential::Digest,
+    ids::{ConversationId, NodeId, UserId},
+    limit::Network,
+    topic::Topic,
+};
 
 /// How the names of topics' channels end.
 const CHANNEL: &str = ":events";
@@ -43,6 +48,37 @@ impl Keys {
     /// The channel of all signals.
     pub(in crate::live) fn signals(&self) -> String {
         format!("{}signals", self.prefix)
+    }
+
+    /// The channel of changed statuses.
+    pub(in crate::live) fn statuses(&self) -> String {
+        format!("{}statuses", self.prefix)
+    }
+
+    /// A sorted set: the nodes, each with the time until which it counts as alive. This and what nodes hold lie together:
+    /// the part of a node that is gone is taken out at once.
+    pub(in crate::live) fn nodes(&self) -> String {
+        format!("{}alive", self.held_root())
+    }
+
+    /// A set: everything that a node holds, each without its root.
+    pub(in crate::live) fn held(&self, node: NodeId) -> String {
+        format!("{}held:{node}", self.held_root())
+    }
+
+    /// How the keys of all that nodes hold begin.
+    pub(in crate::live) fn held_root(&self) -> String {
+        format!("{}{{nodes}}:", self.prefix)
+    }
+
+    /// A hash, without its root: a user's part on each node, and the `choice`.
+    pub(in crate::live) fn user(user: UserId) -> String {
+        format!("user:{user}")
+    }
+
+    /// A set, without its root: the nodes where a user views a conversation.
+    pub(in crate::live) fn view(conversation: ConversationId, user: UserId) -> String {
+        format!("view:{conversation}:{user}")
     }
 
     /// A text: what a ticket stands for.

@@ -3,8 +3,8 @@
 use colloquy::proto::{
     LoginRequest, LoginResponse, RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, User,
     auth_service_client::AuthServiceClient, chat_service_client::ChatServiceClient,
-    conversation_service_client::ConversationServiceClient, session_service_client::SessionServiceClient,
-    user_service_client::UserServiceClient,
+    conversation_service_client::ConversationServiceClient, presence_service_client::PresenceServiceClient,
+    session_service_client::SessionServiceClient, user_service_client::UserServiceClient,
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -76,6 +76,11 @@ impl Actor {
     /// Calls `ChatService`.
     pub(crate) fn chat(&self) -> ChatServiceClient<Service> {
         ChatServiceClient::with_interceptor(self.server.grpc(), self.signed())
+    }
+
+    /// Calls `PresenceService`.
+    pub(crate) fn presence(&self) -> PresenceServiceClient<Service> {
+        PresenceServiceClient::with_interceptor(self.server.grpc(), self.signed())
     }
 
     /// Calls `SessionService`.

@@ -15,6 +15,7 @@ on_both!(
     what_cannot_be_recovered_says_why,
     a_history_is_bounded_by_number_and_by_weight,
     a_quiet_topic_that_is_viewed_again_goes_on,
+    a_whisper_reaches_every_node_once_and_leaves_no_trace,
 );
 
 async fn viewers_of_every_node_see_every_event_once_in_order(ground: Ground) {
@@ -113,4 +114,21 @@ async fn a_quiet_topic_that_is_viewed_again_goes_on(ground: Ground) {
     let seen =
         there.seen.until(|seen| Some(seen.of(&topic)).filter(|seen| seen.iter().any(|(_, text)| text == "last")));
     assert_eq!(seen.await.last(), Some(&(12, "last".into())));
+}
+
+async fn a_whisper_reaches_every_node_once_and_leaves_no_trace(ground: Ground) {
+    let (here, there) = (ground.node().await, ground.node().await);
+    let topic = topic();
+    let start = here.watch(&topic).await;
+    there.watch(&topic).await;
+    here.say(&topic, "one").await;
+    here.whisper(&topic, "psst").await;
+    here.say(&topic, "two").await;
+    let expected = [(1, "one".to_owned()), (0, "psst".to_owned()), (2, "two".to_owned())];
+    for node in [&here, &there] {
+        assert_eq!(node.saw(&topic, 3).await, expected);
+    }
+    let opened = there.bus.catch_up(&topic, Some((Some(start.epoch), 0))).await;
+    assert_eq!(opened.missed.iter().map(|event| event.offset).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(opened.position, Position { offset: 2, ..start });
 }

@@ -6,6 +6,7 @@ mod away;
 mod bus;
 mod limit;
 mod places;
+mod presence;
 mod signals;
 mod throttle;
 mod tickets;
@@ -21,6 +22,8 @@ use colloquy::{
         Redis,
         bus::{Bounds, Bus, News},
         link,
+        node::Nodes,
+        presence::{Presence, Told},
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
         ticket::Tickets,
@@ -32,9 +35,9 @@ use colloquy::{
         topic::Topic,
     },
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
-use crate::harness::{RedisServer, soon};
+use crate::harness::{PATIENCE, RedisServer, soon};
 
 /// Runs each test in memory and on Redis.
 macro_rules! on_both {
@@ -56,6 +59,11 @@ macro_rules! on_both {
 }
 use on_both;
 
+/// Within how long a node notices that another is gone.
+const NODE_TTL: Duration = Duration::from_secs(6);
+/// How long somebody is there without being idle: longer than any test.
+const IDLE: Duration = Duration::from_secs(600);
+
 const LIMITS: ThrottleLimits = ThrottleLimits { per_account: 2, per_address: 3, window: Duration::from_secs(60) };
 
 const HISTORY: Bounds = Bounds { events: 1000, bytes: 1 << 20, age: Duration::from_secs(3600) };
@@ -72,16 +80,19 @@ pub(crate) struct Node {
     pub(crate) bus: Bus,
     pub(crate) signals: Signals,
     pub(crate) redis: Option<Redis>,
+    pub(crate) presence: Presence,
+    pub(crate) nodes: Nodes,
     throttle: Throttle,
     seen: Arc<Seen>,
     /// Ends the node's tasks with its last handle.
-    _life: Arc<Life>,
+    life: Arc<Life>,
 }
 
 #[derive(Default)]
 struct Seen {
     events: Mutex<Vec<Arc<Event>>>,
     misses: Mutex<Vec<Topic>>,
+    told: Mutex<Vec<Told>>,
     more: Notify,
 }
 
@@ -130,12 +141,29 @@ impl Node {
         let viewers = seen.clone();
         let bus = Bus::new(clock, redis.clone(), HISTORY, Box::new(move |news| viewers.learn(news)));
         let signals = Signals::new(redis.as_ref());
+        let nodes = Nodes::new(redis.clone(), NODE_TTL);
+        let presence = Presence::new(clock, redis.clone(), nodes.clone(), IDLE);
         if let Some(redis) = redis.as_ref().filter(|_| hears) {
-            let link = link::keep(redis.clone(), bus.clone(), signals.clone());
+            let link = link::keep(redis.clone(), bus.clone(), signals.clone(), presence.clone());
             lifecycle.spawn_helper(lifecycle.stopped().clone().run_until_cancelled_owned(link));
         }
+        if hears {
+            let (stopped, learner) = (lifecycle.stopped().clone(), seen.clone());
+            let (kept, register) = (presence.clone(), nodes.clone());
+            let live = async move {
+                let (told, mut news) = mpsc::channel(16);
+                let learn = async {
+                    while let Some(told) = news.recv().await {
+                        learner.told.lock().unwrap().push(told);
+                        learner.more.notify_waiters();
+                    }
+                };
+                tokio::join!(register.keep(), kept.keep(&told), learn);
+            };
+            lifecycle.spawn_helper(async move { stopped.run_until_cancelled(live).await });
+        }
         let throttle = Throttle::new(clock, redis.clone(), LIMITS);
-        Self { bus, signals, redis, throttle, seen, _life: Arc::new(Life(lifecycle)) }
+        Self { bus, signals, redis, presence, nodes, throttle, seen, life: Arc::new(Life(lifecycle)) }
     }
 
     fn tickets(&self, ttl: Duration) -> Tickets {
@@ -180,6 +208,27 @@ impl Node {
         soon("the word that something was missed", told).await;
     }
 
+    /// Whispers a token; its content is what it is known by.
+    pub(crate) async fn whisper(&self, topic: &Topic, content: &str) {
+        let happening = Happening::Token { content: content.into(), index: 0 };
+        let draft = Draft { conversation_id: ConversationId::generate(), message_id: None, happening };
+        self.bus.whisper(topic.clone(), draft).await;
+    }
+
+    /// Ends the node's tasks, as the end of a process does.
+    pub(crate) async fn halt(&self) {
+        self.life.0.stop(Duration::ZERO, PATIENCE).await;
+    }
+
+    /// What this node had to tell of presence, as soon as it includes something.
+    pub(crate) async fn told(&self, wanted: impl Fn(&Told) -> bool) -> Vec<Told> {
+        let told = self.seen.until(|seen| {
+            let told = seen.told.lock().unwrap().clone();
+            told.iter().any(&wanted).then_some(told)
+        });
+        soon("news of presence", told).await
+    }
+
     /// Waits until the server is there, or is not.
     pub(crate) async fn until_up(&self, is_up: bool) {
         let mut changes = self.redis.as_ref().unwrap().changes();
@@ -190,7 +239,7 @@ impl Node {
 impl Seen {
     fn learn(&self, news: News<'_>) {
         match news {
-            News::Event(event) => self.events.lock().unwrap().push(event.clone()),
+            News::Event(event) | News::Whisper(event) => self.events.lock().unwrap().push(event.clone()),
             News::Missed(topic) => self.misses.lock().unwrap().push(topic.clone()),
         }
         self.more.notify_waiters();

@@ -47,7 +47,7 @@ impl World {
         let viewer = learned.clone();
         let deliver: Deliver = Box::new(move |news| {
             viewer.lock().unwrap().push(match news {
-                News::Event(event) => Learned::Event(event.offset, event.id),
+                News::Event(event) | News::Whisper(event) => Learned::Event(event.offset, event.id),
                 News::Missed(_) => Learned::Missed,
             });
         });
