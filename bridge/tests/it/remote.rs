@@ -188,7 +188,7 @@ async fn streams_of_a_core_that_dies_ask_to_come_back() {
     drop(served);
     assert_eq!(socket.closed().await, 3001);
     let last = soon(body.collect()).await.unwrap().to_bytes();
-    let last: Value = serde_json::from_slice(last.strip_prefix(b"data: ").unwrap()).unwrap();
+    let last: Value = serde_json::from_slice(last.strip_prefix(b"id: 1\ndata: ").unwrap()).unwrap();
     assert_eq!((&last["code"], &last["retryable"]), (&json!("UNAVAILABLE"), &json!(true)), "{last}");
     drop((session, answering));
 }
