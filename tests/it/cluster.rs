@@ -60,7 +60,7 @@ impl Watch {
     }
 
     /// Watches to the end, coming back whenever the link is lost; the last event is returned.
-    async fn to_the_end(mut self) -> (Viewer, Happened, usize) {
+    async fn until_its_end(mut self) -> (Viewer, Happened, usize) {
         loop {
             match self.viewer.next().await {
                 Some(event) if event.is_last() && !asks_to_come_back(&event) => {
@@ -117,7 +117,7 @@ async fn a_core_killed_among_many_ends_its_own_answers_and_no_viewer_misses_anyt
     cores.remove(KILLED).kill().await;
 
     let ends = watched.into_iter().map(async |Watched { owner, conversation, answer, asker, watches }| {
-        let watching = join_all(watches.into_iter().map(Watch::to_the_end));
+        let watching = join_all(watches.into_iter().map(Watch::until_its_end));
         let ends = if owner == KILLED {
             timeout_at(killed_at + TERMINAL_WITHIN, watching).await.expect("its runs are ended in time")
         } else {
@@ -210,7 +210,7 @@ async fn a_rolling_restart_under_load_loses_no_message_and_no_answer() {
             ];
             let mut watches = Vec::from(watches);
             join_all(watches.iter_mut().map(|watch| watch.viewer.until_bytes(STEP))).await;
-            let watching = join_all(watches.into_iter().map(Watch::to_the_end));
+            let watching = join_all(watches.into_iter().map(Watch::until_its_end));
             let going = async {
                 if number < 2 {
                     let process = cores.remove(core);
@@ -288,7 +288,7 @@ async fn ten_seconds_without_redis_and_an_empty_one_after_cost_nobody_a_byte() {
     let seen = watches.iter().map(|watch| watch.viewer.text.len()).max().unwrap_or_default();
     join_all(watches[..3].iter_mut().map(|watch| watch.viewer.until_bytes(seen + STEP))).await;
     assert!(watches[..3].iter().all(|watch| watch.losses == 0));
-    let watching = join_all(watches.into_iter().map(Watch::to_the_end));
+    let watching = join_all(watches.into_iter().map(Watch::until_its_end));
     let outage = async {
         let mut calls = 0;
         while stopped_at.elapsed() < OUTAGE {
@@ -368,7 +368,7 @@ async fn nodes_whose_clocks_are_five_seconds_apart_get_along() {
         let other = alice.at(other);
         watches.push(Watch::at(&other, &other, (&conversation, &answer), Transport::Sse).await);
     }
-    for (viewer, last, _) in join_all(watches.into_iter().map(Watch::to_the_end)).await {
+    for (viewer, last, _) in join_all(watches.into_iter().map(Watch::until_its_end)).await {
         assert_eq!((last.kind.as_str(), &*viewer.text), ("end", &*text));
     }
 
@@ -380,7 +380,8 @@ async fn nodes_whose_clocks_are_five_seconds_apart_get_along() {
     watch.viewer.until_bytes(STEP).await;
     let killed_at = Instant::now();
     ahead.kill().await;
-    let (_, last, _) = timeout_at(killed_at + TERMINAL_WITHIN, watch.to_the_end()).await.expect("it is ended in time");
+    let (_, last, _) =
+        timeout_at(killed_at + TERMINAL_WITHIN, watch.until_its_end()).await.expect("it is ended in time");
     assert_eq!((last.kind.as_str(), &last.data["code"]), ("error", &"INTERRUPTED".into()));
     leaves(right).await;
 }
