@@ -107,16 +107,22 @@ impl Cores {
     /// # Errors
     /// When no core can be reached, or the call's connection is lost.
     pub(crate) async fn call(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+        let mut has_insisted = false;
         loop {
             // Before looking, so that no change is missed.
             let changed = self.0.changed.notified();
-            self.connect();
+            self.connect(false);
             let Some(Chosen { core, mut sender, attempt }) = self.least_busy() else {
-                if !self.is_connecting() {
+                if self.is_connecting() {
+                    // An attempt does not last.
+                    changed.await;
+                } else if has_insisted {
                     return Err(Status::from_error(Box::new(NoneReached)));
+                } else {
+                    // Pauses spare those that are down while others answer; one of them may be back by now.
+                    has_insisted = true;
+                    self.connect(true);
                 }
-                // An attempt does not last.
-                changed.await;
                 continue;
             };
             core.address(&mut request)?;
@@ -140,10 +146,10 @@ impl Cores {
         }
     }
 
-    /// Begins to connect whatever core is not connected and has been left alone for long enough.
-    fn connect(&self) {
+    /// Begins to connect whatever core is not connected and has been left alone for long enough, or must be tried at once.
+    fn connect(&self, at_once: bool) {
         for (number, core) in self.0.cores.iter().enumerate() {
-            if let Some(attempt) = core.begin() {
+            if let Some(attempt) = core.begin(at_once) {
                 let keeping = keep(Arc::downgrade(&self.0), number, attempt, core.address.clone());
                 self.0.tasks.spawn(keeping);
             }
@@ -170,11 +176,11 @@ impl Core {
     }
 
     /// The number of the attempt to be made now, if one is.
-    fn begin(&self) -> Option<u64> {
+    fn begin(&self, at_once: bool) -> Option<u64> {
         let mut line = self.line();
         let now = Instant::now();
         match line.state {
-            State::Down(until) if until <= now => {
+            State::Down(until) if at_once || until <= now => {
                 (line.state, line.since) = (State::Connecting, now);
                 line.attempt += 1;
                 Some(line.attempt)
@@ -287,12 +293,12 @@ mod tests {
     #[test]
     fn word_of_an_old_connection_changes_nothing() {
         let core = Core::new(Authority::from_static("localhost:1"));
-        let first = core.begin().unwrap();
-        assert_eq!(core.begin(), None, "one attempt at a time");
+        let first = core.begin(false).unwrap();
+        assert_eq!(core.begin(false), None, "one attempt at a time");
         core.lose(first, "refused");
-        assert_eq!(core.begin(), None, "it is left alone");
+        assert_eq!(core.begin(false), None, "it is left alone");
         core.line().state = State::Down(Instant::now());
-        let second = core.begin().unwrap();
+        let second = core.begin(false).unwrap();
         core.lose(first, "broken");
         assert!(matches!(core.line().state, State::Connecting));
         core.lose(second, "refused");

@@ -13,6 +13,8 @@ use super::soon;
 /// A WebSocket that speaks JSON frames.
 pub(crate) struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// How it ended, for those who did not expect it.
+    end: String,
 }
 
 impl Socket {
@@ -30,7 +32,7 @@ impl Socket {
 
     async fn shake(request: Request) -> Self {
         let (stream, _) = soon("a handshake", connect_async_with_config(request, None, true)).await.unwrap();
-        Self { stream }
+        Self { stream, end: String::new() }
     }
 
     /// Opens a socket by a request of this id.
@@ -38,7 +40,7 @@ impl Socket {
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("x-request-id", request_id.parse().unwrap());
         let (stream, _) = soon("a handshake", connect_async_with_config(request, None, true)).await.unwrap();
-        Self { stream }
+        Self { stream, end: String::new() }
     }
 
     /// Sends a frame.
@@ -67,7 +69,10 @@ impl Socket {
             match soon("a frame", self.stream.next()).await {
                 Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                _ => return None,
+                end => {
+                    self.end = format!("{end:?}");
+                    return None;
+                }
             }
         }
     }
@@ -75,7 +80,8 @@ impl Socket {
     /// The next frame of this type; the ones before it are passed over.
     pub(crate) async fn until(&mut self, frame_type: &str) -> Value {
         loop {
-            let frame = self.next().await.unwrap_or_else(|| panic!("the socket ended before {frame_type:?}"));
+            let frame = self.next().await;
+            let frame = frame.unwrap_or_else(|| panic!("the socket ended before {frame_type:?}: {}", self.end));
             if frame["type"] == frame_type {
                 return frame;
             }
@@ -97,7 +103,8 @@ impl Socket {
     /// The frame that answers the one with this id; the ones before it are passed over.
     pub(crate) async fn answer_to(&mut self, id: &str) -> Value {
         loop {
-            let frame = self.next().await.unwrap_or_else(|| panic!("the socket ended before the answer to {id:?}"));
+            let frame = self.next().await;
+            let frame = frame.unwrap_or_else(|| panic!("the socket ended before the answer to {id:?}: {}", self.end));
             if frame["reply_to"] == id {
                 return frame;
             }
