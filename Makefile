@@ -26,7 +26,7 @@ model: $(MODEL) ## Serves a small language model on this machine, for `make run`
 
 test: $(MOCKS) $(MODEL) ## Gets what the tests need and runs them all: embedded, and on real servers
 	tests/services.sh true # installs what is missing: some tests start servers of their own
-	$(CARGO) test --locked --workspace
+	env -u COLLOQUY_TEST_DATABASE_URL -u COLLOQUY_TEST_REDIS_URL $(CARGO) test --locked --workspace
 	tests/services.sh $(CARGO) test --locked --workspace --test it
 
 services: ## Serves a PostgreSQL and a Redis of this project's own until interrupted

@@ -3,7 +3,8 @@
 # Without a command they run until they are interrupted. Both are installed from the distribution where they are missing, and
 # nginx, which some tests start themselves.
 #
-# The command finds them in COLLOQUY_TEST_DATABASE_URL and COLLOQUY_TEST_REDIS_URL.
+# The command finds them in COLLOQUY_TEST_DATABASE_URL and COLLOQUY_TEST_REDIS_URL. Where both are set already, the command
+# runs on those servers.
 set -euo pipefail
 
 # Where Debian keeps nginx, also for those who are not root.
@@ -18,6 +19,11 @@ if [ -z "$(postgres_bin)" ] || ! command -v redis-server >/dev/null || ! command
 	fi
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql redis-server nginx-light >/dev/null
+fi
+
+# Servers that run already will do.
+if [ $# -gt 0 ] && [ -n "${COLLOQUY_TEST_DATABASE_URL:-}" ] && [ -n "${COLLOQUY_TEST_REDIS_URL:-}" ]; then
+	exec "$@"
 fi
 
 bin=$(postgres_bin)
