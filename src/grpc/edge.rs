@@ -13,9 +13,7 @@ use std::{
 };
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::{Frame, SizeHint};
 use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
 use tokio::time::MissedTickBehavior;
 use tonic::{Code, Status, body::Body};
@@ -23,7 +21,11 @@ use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
-use super::{limits::Sign, stall::Streams};
+use super::{
+    body::{Spanned, Timed},
+    limits::Sign,
+    stall::Streams,
+};
 use crate::{
     error::Error,
     lifecycle::Lifecycle,
@@ -219,7 +221,7 @@ impl Shared {
                 () = stopping.cancelled(), if is_reflection => {}
             }
         };
-        request.map(|body| Body::new(Timed { body, late: Box::pin(late) }))
+        request.map(|body| Body::new(Timed::until(late, body)))
     }
 
     /// Whether the caller shows the key of the bridges; without one there are none. Compared in constant time.
@@ -270,59 +272,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// Gives a response its id, and lets what it streams be made within the call's span.
 fn named(response: Response<Body>, request_id: HeaderValue) -> Response<Body> {
-    let mut response = response.map(|body| Body::new(Spanned { body, span: Span::current() }));
+    let mut response = response.map(|body| Body::new(Spanned::here(body)));
     response.headers_mut().insert(REQUEST_ID, request_id);
     response
-}
-
-/// A response's body, within a span.
-struct Spanned {
-    body: Body,
-    span: Span,
-}
-
-impl http_body::Body for Spanned {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Self { body, span } = &mut *self;
-        span.in_scope(|| Pin::new(body).poll_frame(context))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A request's body, awaited until it is late.
-struct Timed {
-    body: Body,
-    late: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl http_body::Body for Timed {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Pending => self.late.as_mut().poll(context).map(|()| Some(Err(Error::DeadlineExceeded.into()))),
-            frame => frame,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
@@ -394,33 +346,4 @@ fn paths(contract: &DescriptorPool, is_meant: impl Fn(&MethodDescriptor) -> bool
     let methods = contract.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let meant = methods.filter(move |method| is_meant(method));
     meant.map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use tokio::time::{Instant, sleep};
-
-    use super::*;
-
-    /// A body of which nothing ever comes.
-    struct Never;
-
-    impl http_body::Body for Never {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Pending
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_that_does_not_come_is_an_error_when_it_is_late() {
-        let mut body = Timed { body: Body::new(Never), late: Box::pin(sleep(Duration::from_secs(130))) };
-        let began = Instant::now();
-        let frame = poll_fn(|context| http_body::Body::poll_frame(Pin::new(&mut body), context)).await.unwrap();
-        assert_eq!((frame.unwrap_err().code(), began.elapsed().as_secs()), (Code::DeadlineExceeded, 130));
-    }
 }

@@ -1,6 +1,7 @@
 //! The contract served: a handler reads its caller, parses, calls a rule and converts what comes back.
 
 pub mod auth;
+mod body;
 pub mod chat;
 pub mod conversation;
 pub mod edge;

@@ -116,8 +116,7 @@ impl Users {
         let Departure { sessions, conversations, runs } = self.store.delete_user(caller.user_id).await?;
         for run in runs {
             // The word that the store would keep is gone with the message.
-            self.runs.stop_here(run);
-            self.signals.send(Signal::RunStopping(run));
+            self.runs.hurry(run);
         }
         for conversation in conversations {
             self.signals.send(Signal::ConversationEnded(conversation));
