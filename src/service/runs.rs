@@ -145,7 +145,7 @@ impl Runs {
         Ok(())
     }
 
-    /// Tells a run to stop, here or on another node. Whoever misses it reads the word left in the store, if it is, with its lease.
+    /// Tells a run to stop, here or on another node. Whoever misses it reads the word left for it with its lease.
     pub(crate) fn hurry(&self, id: MessageId) {
         self.stop_here(id);
         self.0.signals.send(Signal::RunStopping(id));
