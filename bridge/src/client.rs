@@ -23,6 +23,8 @@ use crate::{
 const BRIDGE_KEY: &str = "colloquy-bridge-key";
 /// The conversation that a socket's address named.
 const SESSION_ID: &str = "colloquy-session-id";
+/// Bytes of responses that a session's link takes at first.
+const CREDIT: &str = "colloquy-credit";
 
 /// A client of every service of the contract.
 #[derive(Clone)]
@@ -77,18 +79,21 @@ impl Client {
         self.within_deadline(call.boxed()).await
     }
 
-    /// A stream for a stream: a session, in the conversation named or in none.
+    /// A stream for a stream: a session, in the conversation named or in none. The core sends so many bytes before it is told
+    /// that they were taken.
     pub(crate) async fn session<S>(
         &self,
         path: &PathAndQuery,
         visitor: &Visitor,
         conversation: Option<&str>,
+        credit: usize,
         frames: S,
     ) -> Result<Streaming<Bytes>, Status>
     where
         S: Stream<Item = Bytes> + Send + 'static,
     {
         let mut request = self.request(visitor, frames);
+        request.metadata_mut().insert(CREDIT, credit.into());
         if let Some(id) = conversation {
             let id = MetadataValue::try_from(id).map_err(|_| Refusal::field("session_id", "is not an id"))?;
             request.metadata_mut().insert(SESSION_ID, id);

@@ -32,6 +32,12 @@ pub struct Settings {
     pub silence_limit: Duration,
     /// How long a client may read nothing of what it was sent, and a WebSocket take to drain a frame.
     pub drain_limit: Duration,
+    /// How long a client may take nothing of a frame before the core is told that a send failed.
+    pub send_timeout: Duration,
+    /// Bytes that are taken of the core for one WebSocket beyond what the client took.
+    pub window_bytes: usize,
+    /// How many clients a second come back, of those whom the bridge sends away together.
+    pub reconnects_per_second: u32,
     /// How long an event stream may be silent before it gets a comment.
     pub sse_keep_alive: Duration,
     /// How long requests, event streams and sockets may go on after the stop signal.
@@ -69,6 +75,9 @@ impl Default for Settings {
             ping_interval: Duration::from_secs(30),
             silence_limit: Duration::from_secs(60),
             drain_limit: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(2),
+            window_bytes: 64 * 1024,
+            reconnects_per_second: 500,
             sse_keep_alive: Duration::from_secs(15),
             shutdown_grace: Duration::from_secs(10),
             trust_forwarded_for: false,

@@ -5,6 +5,7 @@ mod health;
 mod limits;
 mod providers;
 mod tools;
+mod viewers;
 
 use std::{fs::File, time::Duration};
 
@@ -114,14 +115,14 @@ impl App {
         let lock = database::lock(settings)?;
         let store = database::open(settings).await?;
 
-        let hub = Hub::default();
+        let hub = Hub::new(viewers::lanes(settings));
         let signals = Signals::new(redis.as_ref());
         let nodes = Nodes::new(redis.clone(), settings.node_ttl);
         let presence = Presence::new(clock, redis.clone(), nodes.clone(), settings.presence_idle);
         let typing = Typing::new(settings.typing_timeout);
-        let (viewers, typists) = (hub.clone(), typing.clone());
+        let (readers, typists) = (hub.clone(), typing.clone());
         let deliver = move |news: News<'_>| {
-            viewers.deliver(news);
+            readers.deliver(news);
             typists.learn(news);
         };
         let bus = Bus::new(clock, redis.clone(), history(settings), Box::new(deliver));
@@ -193,7 +194,7 @@ impl App {
             histories,
             runs: runs.clone(),
             limits: rate_limits.clone(),
-            free_pings: settings.free_pings_per_second,
+            rules: viewers::rules(settings),
             places: Places::new(redis.clone(), limits::places(settings)),
             presence,
             typing,

@@ -227,6 +227,34 @@ settings! {
     heartbeat_interval: Duration = "30" from "0.001" to "86400";
     /// How long a socket may be silent before it is closed, in seconds.
     connection_timeout: Duration = "60" from "0.001" to "86400";
+    /// Frames that wait for one viewer at most.
+    lane_frames: usize = "1000" from "1" to "100000";
+    /// Bytes of frames that wait for one viewer at most; one frame alone may have more.
+    lane_bytes: usize = "1048576" from "1" to "1073741824";
+    /// How long a frame may wait for its viewer, in seconds.
+    lane_ttl: Duration = "3600" from "0.001" to "86400";
+    /// Bytes that a bridge takes for one socket beyond what the socket has taken.
+    socket_window_bytes: usize = "65536" from "1024" to "16777216";
+    /// How long a viewer may take nothing of a frame before that counts as a failed send, in seconds.
+    send_timeout: Duration = "2" from "0.001" to "3600";
+    /// Failed sends in a row after which a viewer is sent nothing more until it answers a ping.
+    send_breaker_failures: u32 = "5" from "1" to "1000000";
+    /// Bytes of what a viewer missed that are looked up at once.
+    recovery_page_bytes: usize = "262144" from "1" to "16777216";
+    /// How many viewers a second come back, of those whom a node sends away together.
+    reconnects_per_second: u32 = "500" from "1" to "1000000";
+    /// Mean round trips up to this score full in the health of a connection, in seconds.
+    health_good_latency: Duration = "0.1" from "0" to "3600";
+    /// Mean round trips from twice this on score nothing, in seconds.
+    health_bad_latency: Duration = "0.5" from "0.001" to "3600";
+    /// Failed frames of a hundred; from twice as many on they score nothing.
+    health_bad_error_percent: u32 = "10" from "1" to "100";
+    /// Round trips and frames by which a connection is judged.
+    health_samples: usize = "100" from "1" to "128";
+    /// How often connections are judged, in seconds.
+    health_interval: Duration = "30" from "0.001" to "86400";
+    /// How often in a row a connection may be found unhealthy before it is asked to come back.
+    health_strikes: u32 = "3" from "1" to "1000000";
     /// Events that a topic's history holds at most, for viewers who come back.
     history_events: usize = "1000" from "1" to "1000000";
     /// Bytes of a topic's history at most.

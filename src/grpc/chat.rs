@@ -109,7 +109,7 @@ impl ChatService for ChatApi {
         // Joined before it is sent: the sender sees the answer from its first piece.
         self.sessions.access.conversation(&caller, conversation_id, MemberRole::Member).await?;
         let mut seat = self.sessions.seat(&caller);
-        seat.join(&Topic::Conversation(conversation_id), None).await;
+        seat.join(&Topic::Conversation(conversation_id), None, 0).await;
         let sent = messages.send(&caller, conversation_id, sending).await.map_err(as_message)?;
         let reply = sent.reply.ok_or(Error::FailedPrecondition("this message was sent before without an answer"))?;
         let (id, is_repeat) = (reply.id, sent.is_repeat);

@@ -214,7 +214,17 @@ fn topic_state(subscribed: Subscribed) -> proto::TopicState {
         offset: signed(subscribed.offset),
         epoch: subscribed.epoch.to_string(),
         recovered: subscribed.gap.is_none(),
+        load: subscribed.gap.and_then(|_| load(&subscribed.topic)).map(str::to_owned),
         reason: subscribed.gap.map(str::to_owned),
+    }
+}
+
+/// What whoever missed events of a topic that are not kept any more is to load.
+fn load(topic: &Topic) -> Option<&'static str> {
+    match topic {
+        Topic::Conversation(_) => Some("history"),
+        Topic::User(_) => Some("notifications"),
+        Topic::System | Topic::Event(_) => None,
     }
 }
 

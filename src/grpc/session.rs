@@ -6,8 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, future, stream};
-use tonic::{Code, Request, Response, Status, Streaming};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
+use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{edge::Called as _, frame, parse, presence};
 use crate::{
@@ -21,15 +21,20 @@ use crate::{
     service::messages::Sending,
     session::{
         command::{Command, Wanted},
-        connection::{self, Frame},
+        connection::{self, Opening},
+        credit::Report,
         sessions::Sessions,
     },
 };
 
 /// Bytes of a request at most besides those of its frame.
-pub const FRAMING: usize = 16;
+pub const FRAMING: usize = 64;
 /// Where a caller may name the conversation to join on connecting.
 const SESSION_ID: &str = "colloquy-session-id";
+/// Where the link may say how many bytes it takes at first.
+const CREDIT: &str = "colloquy-credit";
+/// Failed sends that one report may tell.
+const MAX_FAILED_SENDS: i32 = 100;
 /// Topics in one frame at most.
 const MAX_TOPICS: usize = 100;
 /// Characters of an id that the viewer makes up.
@@ -60,30 +65,48 @@ impl SessionService for SessionApi {
         // What is no text is no id, and refused as one.
         let named = request.metadata().get(SESSION_ID).map(|value| value.to_str().unwrap_or("not text"));
         let named: Option<ConversationId> = parse::optional_id("session_id", named)?;
+        let opening = Opening { conversation: named, credit: credit(request.metadata())? };
         let clock = self.sessions.clock;
         let entrance = self.sessions.enter(&caller, &request.origin()).await?;
         let broken = Arc::new(OnceLock::new());
-        let frames = frames(request.into_inner(), broken.clone());
-        let outgoing = connection::connect(self.sessions.clone(), caller, entrance, named, frames);
-        let encoded = outgoing.map(move |outgoing| match outgoing {
-            Ok(outgoing) => Ok(frame::encode(outgoing, clock)),
-            Err(error) => Err(error.into()),
-        });
-        // A session ends with its frames: with what was wrong with the last one.
+        let requests = requests(request.into_inner(), broken.clone());
+        let write = move |outgoing| frame::encode(outgoing, clock);
+        let outgoing = connection::connect(self.sessions.clone(), caller, entrance, opening, requests, write);
+        // A session ends with its requests: with what was wrong with the last one.
         let ended = stream::iter([broken]).filter_map(|broken| future::ready(broken.get().cloned().map(Err)));
-        Ok(Response::new(Box::pin(encoded.chain(ended))))
+        Ok(Response::new(Box::pin(outgoing.map_err(Status::from).chain(ended))))
     }
 }
 
-/// The viewer's frames; one that cannot be read is the last, and leaves its error in `broken`.
-fn frames(
+/// What comes from the viewer's side; a request that cannot be read is the last, and leaves its error in `broken`.
+fn requests(
     requests: Streaming<proto::ConnectRequest>,
     broken: Arc<OnceLock<Status>>,
-) -> impl Stream<Item = Frame> + Send {
+) -> impl Stream<Item = connection::Request> + Send {
     let readable = requests.scan(broken, |broken, request| {
         future::ready(request.map_err(|status| broken.get_or_init(|| unreadable(status)).clone()).ok())
     });
-    readable.filter_map(|request| future::ready(request.frame.map(|frame| (told(&frame.id), command(frame)))))
+    readable.flat_map(|request| {
+        let report = request.report.map(|report| connection::Request::Report(reported(&report)));
+        let frame = request.frame.map(|frame| connection::Request::Frame((told(&frame.id), command(frame))));
+        stream::iter([report, frame].into_iter().flatten())
+    })
+}
+
+/// Bytes that the link takes at first, when it says so.
+fn credit(metadata: &MetadataMap) -> Result<Option<u64>> {
+    let Some(text) = metadata.get(CREDIT) else { return Ok(None) };
+    let credit = text.to_str().ok().and_then(|text| text.parse().ok());
+    credit.map(Some).ok_or_else(|| Error::invalid(CREDIT, "must be a number of bytes"))
+}
+
+/// A report, of which what makes no sense says nothing.
+fn reported(report: &proto::LinkReport) -> Report {
+    Report {
+        credit: report.credit.try_into().unwrap_or(0),
+        round_trip: report.round_trip.and_then(|round_trip| round_trip.try_into().ok()),
+        failed_sends: report.failed_sends.clamp(0, MAX_FAILED_SENDS) as u32,
+    }
 }
 
 /// The codec's complaint in the contract's words.

@@ -7,6 +7,7 @@ use futures_util::Stream;
 use tracing::Instrument as _;
 
 use super::{
+    lanes::Lane,
     mailbox::Letter,
     seat::Seat,
     splice::{Rest, catch_up, seen, splice, splice_tool},
@@ -68,7 +69,7 @@ pub fn follow(
     try_stream! {
         let topic = Topic::Conversation(conversation_id);
         if !seat.has_joined(&topic) {
-            seat.join(&topic, None).await;
+            seat.join(&topic, None, 0).await;
         }
         let mut shown = after;
         let (is_again, mut is_ahead) = (matches!(coming, Coming::Again), false);
@@ -108,7 +109,7 @@ pub fn follow(
             }
             loop {
                 let letter = tokio::select! {
-                    letter = seat.next() => Ok(letter),
+                    letter = seat.next(Lane::Low) => Ok(letter),
                     () = tokio::time::sleep(LOOK_AGAIN) => continue 'rounds,
                     () = lifecycle.stopped().cancelled() => Err(shutting_down()),
                 };

@@ -2,10 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::mailbox::{Letter, Mailbox};
+use super::{
+    health::Health,
+    lanes::Bounds,
+    mailbox::{Letter, Mailbox},
+};
 use crate::{
     live::{bus::News, signal::Signal},
     model::{
@@ -16,11 +20,12 @@ use crate::{
 };
 
 /// Hands events and signals to viewers. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Hub(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    bounds: Bounds,
     viewers: RwLock<HashMap<ConnectionId, Viewer>>,
     topics: RwLock<HashMap<Topic, Subscribers>>,
 }
@@ -33,14 +38,39 @@ struct Viewer {
     user_id: UserId,
     session_id: SessionId,
     mailbox: Arc<Mailbox>,
+    /// Of one that is a connection.
+    health: Option<Arc<Mutex<Health>>>,
 }
 
 impl Hub {
+    /// Nobody yet; for each viewer so much may wait.
+    pub fn new(bounds: Bounds) -> Self {
+        Self(Arc::new(Inner { bounds, viewers: RwLock::default(), topics: RwLock::default() }))
+    }
+
+    /// What may wait for one viewer.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.0.bounds
+    }
+
     /// Makes a viewer known, so that signals reach it.
     pub fn enter(&self, id: ConnectionId, user_id: UserId, session_id: SessionId, mailbox: Arc<Mailbox>) {
         let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
-        viewers.insert(id, Viewer { user_id, session_id, mailbox });
+        viewers.insert(id, Viewer { user_id, session_id, mailbox, health: None });
         metrics::gauge!("colloquy_viewers").set(viewers.len() as f64);
+    }
+
+    /// The viewer is a connection: so healthy.
+    pub(super) fn attend(&self, id: ConnectionId, health: Arc<Mutex<Health>>) {
+        let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(viewer) = viewers.get_mut(&id) {
+            viewer.health = Some(health);
+        }
+    }
+
+    /// How many viewers there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.viewers.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Goes on with another signed-in session of the same user.

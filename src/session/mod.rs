@@ -2,11 +2,16 @@
 
 pub mod command;
 pub mod connection;
+pub mod credit;
 pub mod follow;
+pub mod health;
 pub mod hub;
+pub mod lanes;
 pub mod limits;
 pub mod mailbox;
+mod obey;
 pub mod presence;
+mod recovery;
 pub mod seat;
 pub mod sessions;
 pub mod signals;

@@ -6,7 +6,7 @@ use async_stream::try_stream;
 use futures_util::Stream;
 use tokio::time::Instant;
 
-use super::{mailbox::Letter, sessions::Sessions};
+use super::{lanes::Lane, mailbox::Letter, sessions::Sessions};
 use crate::{
     error::{Error, Result},
     live::presence::{Presence, typing::Typing},
@@ -102,13 +102,13 @@ pub fn watch(
     try_stream! {
         let mut seat = sessions.seat(&caller);
         if let Some(id) = conversation {
-            seat.join(&Topic::Conversation(id), None).await;
+            seat.join(&Topic::Conversation(id), None, 0).await;
         }
         let expiry = Instant::now() + caller.expires_at.since(sessions.clock.now());
         yield Watched::Begun;
         loop {
             let letter = tokio::select! {
-                letter = seat.next() => Ok(letter),
+                letter = seat.next(Lane::Low) => Ok(letter),
                 () = tokio::time::sleep_until(expiry) => Err(Error::Unauthenticated("the access token has expired")),
                 () = sessions.lifecycle.stopping().cancelled() => {
                     Err(Error::Unavailable { part: "server", source: anyhow::anyhow!("shutting down") })

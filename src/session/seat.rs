@@ -4,11 +4,17 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     hub::Hub,
+    lanes::Lane,
     mailbox::{Letter, Mailbox},
 };
 use crate::{
     live::bus::{Bus, Opened, Since},
-    model::{caller::Caller, event::Event, ids::ConnectionId, topic::Topic},
+    model::{
+        caller::Caller,
+        event::Event,
+        ids::ConnectionId,
+        topic::{Epoch, Topic},
+    },
 };
 
 /// A viewer's place.
@@ -18,17 +24,27 @@ pub struct Seat {
     mailbox: Arc<Mailbox>,
     hub: Hub,
     bus: Bus,
-    /// The topics joined, each with the offset up to which events were handed out when joining.
-    floors: HashMap<Topic, u64>,
+    places: HashMap<Topic, Place>,
+}
+
+/// How far a viewer is in a topic.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    epoch: Epoch,
+    /// The offset up to which the viewer has everything, but for what is in the mailbox.
+    offset: u64,
+    /// Whether what follows is in the mailbox. Otherwise it is in the topic's history, and what is in the mailbox of it is
+    /// there too.
+    is_live: bool,
 }
 
 impl Seat {
     /// Takes a place for the caller.
     pub fn take(hub: Hub, bus: Bus, caller: &Caller) -> Self {
         let id = ConnectionId::generate();
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(Mailbox::new(hub.bounds()));
         hub.enter(id, caller.user_id, caller.session_id, mailbox.clone());
-        Self { id, mailbox, hub, bus, floors: HashMap::new() }
+        Self { id, mailbox, hub, bus, places: HashMap::new() }
     }
 
     /// Names the viewer.
@@ -43,36 +59,64 @@ impl Seat {
 
     /// The topics joined.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
-        self.floors.keys()
+        self.places.keys()
     }
 
     /// Whether a topic is joined.
     pub fn has_joined(&self, topic: &Topic) -> bool {
-        self.floors.contains_key(topic)
+        self.places.contains_key(topic)
     }
 
-    /// Joins a topic from a place on, or from now on. What was missed comes with the answer, what is new through
-    /// [`Seat::next`], nothing in both.
-    pub async fn join(&mut self, topic: &Topic, since: Since) -> Opened {
+    /// Joins a topic from a place on, or from now on. What was missed comes with the answer, up to about so many bytes; if
+    /// that was all, what is new comes through [`Seat::next`], otherwise the rest is to be caught up first. Nothing comes
+    /// twice.
+    pub async fn join(&mut self, topic: &Topic, since: Since, bytes: usize) -> Opened {
         // Registered first, and known to be, should the wait be cut short: what is published in between arrives in the
-        // mailbox and is below the floor.
-        let is_new = !self.floors.contains_key(topic);
+        // mailbox and is below the place.
+        let is_new = !self.places.contains_key(topic);
         if is_new {
             self.hub.subscribe(topic.clone(), self.id, self.mailbox.clone());
             self.bus.open(topic);
-            self.floors.insert(topic.clone(), u64::MAX);
+            self.places.insert(topic.clone(), Place { epoch: Epoch(0), offset: u64::MAX, is_live: true });
         }
-        let opened = self.bus.catch_up(topic, since).await;
-        // Joined again from now on, what waits in the mailbox is still to come: the floor stays.
+        let opened = self.bus.catch_up(topic, since, bytes).await;
+        // Joined again from now on, what waits is still to come: the place stays.
         if is_new || (since.is_some() && opened.gap.is_none()) {
-            self.floors.insert(topic.clone(), opened.position.offset);
+            self.stand(topic, &opened, opened.reached >= opened.position.offset);
         }
         opened
     }
 
+    /// What the viewer missed next of a topic that it is behind in, up to about so many bytes. Once there is nothing more,
+    /// what is new comes through [`Seat::next`].
+    pub async fn catch_up(&mut self, topic: &Topic, bytes: usize) -> Opened {
+        let since = self.places.get(topic).map(|place| (Some(place.epoch), place.offset));
+        let opened = self.bus.catch_up(topic, since, bytes).await;
+        if opened.gap.is_none() {
+            self.stand(topic, &opened, opened.missed.is_empty());
+        }
+        opened
+    }
+
+    /// The topics that the viewer is behind in.
+    pub fn behind(&self) -> impl Iterator<Item = &Topic> {
+        self.places.iter().filter(|(_, place)| !place.is_live).map(|(topic, _)| topic)
+    }
+
+    /// Drops what waits, and takes nothing more until [`Seat::go_on`]: the viewer is then behind in all its topics.
+    pub fn hold(&mut self) {
+        self.mailbox.hold();
+        self.places.values_mut().for_each(|place| place.is_live = false);
+    }
+
+    /// Takes what is new again.
+    pub fn go_on(&self) {
+        self.mailbox.go_on();
+    }
+
     /// Leaves a topic; false when it was not joined.
     pub fn leave(&mut self, topic: &Topic) -> bool {
-        let was_joined = self.floors.remove(topic).is_some();
+        let was_joined = self.places.remove(topic).is_some();
         if was_joined {
             self.hub.unsubscribe(topic, self.id);
             self.bus.close(topic);
@@ -80,16 +124,16 @@ impl Seat {
         was_joined
     }
 
-    /// The next letter for this viewer. Cancelling the wait loses nothing.
-    pub async fn next(&mut self) -> Letter {
+    /// The next letter for this viewer that matters so much at least. Cancelling the wait loses nothing.
+    pub async fn next(&mut self, least: Lane) -> Letter {
         loop {
-            let letter = self.mailbox.take().await;
+            let letter = self.mailbox.take(least).await;
             match &letter {
                 Letter::Event(event) if !self.is_due(event) => {}
                 Letter::Missed(topic) => {
                     // Offsets start anew.
-                    if let Some(floor) = self.floors.get_mut(topic.as_ref()) {
-                        *floor = 0;
+                    if let Some(place) = self.places.get_mut(topic.as_ref()) {
+                        place.offset = 0;
                         return letter;
                     }
                 }
@@ -98,15 +142,28 @@ impl Seat {
         }
     }
 
-    /// Whether an event is for this viewer: its topic is joined, and it came after the viewer did.
-    fn is_due(&self, event: &Event) -> bool {
-        self.floors.get(&event.topic).is_some_and(|floor| !event.is_kept() || event.offset > *floor)
+    /// Whether an event is for this viewer: its topic is joined, and it is the next one that the viewer gets of it.
+    fn is_due(&mut self, event: &Event) -> bool {
+        match self.places.get_mut(&event.topic) {
+            Some(_) if !event.is_kept() => true,
+            Some(place) if place.is_live && event.offset > place.offset => {
+                place.offset = event.offset;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn stand(&mut self, topic: &Topic, opened: &Opened, is_live: bool) {
+        if let Some(place) = self.places.get_mut(topic) {
+            *place = Place { epoch: opened.position.epoch, offset: opened.reached, is_live };
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let topics: Vec<Topic> = self.floors.keys().cloned().collect();
+        let topics: Vec<Topic> = self.places.keys().cloned().collect();
         for topic in &topics {
             self.leave(topic);
         }
@@ -127,6 +184,9 @@ mod tests {
         user::Role,
     };
 
+    const BOUNDS: crate::session::lanes::Bounds =
+        crate::session::lanes::Bounds { frames: 1000, bytes: 1 << 20, ttl: std::time::Duration::from_secs(3600) };
+
     /// Published events on their way to the viewers.
     type UnderWay = Arc<Mutex<Vec<Arc<Event>>>>;
 
@@ -141,7 +201,7 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            let (clock, hub, under_way) = (Clock::default(), Hub::default(), UnderWay::default());
+            let (clock, hub, under_way) = (Clock::default(), Hub::new(BOUNDS), UnderWay::default());
             let sent = under_way.clone();
             let send = move |news: News<'_>| match news {
                 News::Event(event) | News::Whisper(event) => {
@@ -182,12 +242,12 @@ mod tests {
         /// Joins after this offset, or from now on: the offsets of what was missed.
         async fn join(&mut self, after: Option<u64>) -> Vec<u64> {
             let (topic, since) = (self.topic(), after.map(|offset| (None, offset)));
-            self.seat.join(&topic, since).await.missed.iter().map(|event| event.offset).collect()
+            self.seat.join(&topic, since, usize::MAX).await.missed.iter().map(|event| event.offset).collect()
         }
 
         /// The offset of the next event.
         async fn next(&mut self) -> u64 {
-            match self.seat.next().await {
+            match self.seat.next(Lane::Low).await {
                 Letter::Event(event) => event.offset,
                 other => panic!("not an event: {other:?}"),
             }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tracing::Instrument as _;
 
-use super::{hub::Hub, limits::Entrance, seat::Seat};
+use super::{health::Standards, hub::Hub, limits::Entrance, seat::Seat};
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
@@ -22,6 +22,26 @@ use crate::{
         presence::Presences, runs::Runs,
     },
 };
+
+/// The least time over which viewers come back whom a node sends away together, in milliseconds.
+const LEAST_SPREAD_MS: u64 = 1000;
+/// The most.
+const MOST_SPREAD_MS: u64 = 60_000;
+
+/// How connections are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Pings of a connection in a second that do not count.
+    pub free_pings: u32,
+    /// Bytes of what a viewer missed that are looked up at once.
+    pub page_bytes: usize,
+    /// Viewers sent away together come back at about this rate.
+    pub reconnects_per_second: u32,
+    /// Failed sends in a row after which nothing more is sent to a viewer until it answers a ping.
+    pub breaker_failures: u32,
+    /// How connections are judged.
+    pub standards: Standards,
+}
 
 /// The parts that connections are made of. Cheap to clone.
 #[derive(Clone)]
@@ -42,8 +62,8 @@ pub struct Sessions {
     pub runs: Runs,
     /// How much may be sent.
     pub limits: Limits,
-    /// Pings of a connection in a second that do not count.
-    pub free_pings: u32,
+    /// How connections are kept.
+    pub rules: Rules,
     /// How many may be connected.
     pub places: Places,
     /// Who is there.
@@ -72,6 +92,13 @@ impl Sessions {
         let network = origin.address.parse().ok();
         let place = self.places.take(caller.user_id, network).await?;
         Ok(Entrance { network, place })
+    }
+
+    /// When a viewer is to come back that is sent away together with all others of this node, in milliseconds: at a random
+    /// moment, so that they do not come faster than they can be let in.
+    pub(super) fn reconnect_after_ms(&self) -> i64 {
+        let spread = self.hub.len() as u64 * 1000 / u64::from(self.rules.reconnects_per_second);
+        rand::random_range(0..spread.clamp(LEAST_SPREAD_MS, MOST_SPREAD_MS)).cast_signed()
     }
 
     /// Runs an act on a task of its own: a viewer who goes away must not leave it half done.

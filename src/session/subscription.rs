@@ -44,6 +44,8 @@ impl Connection {
         let mut joined = Vec::new();
         let mut missed = Vec::new();
         let mut refused = Vec::new();
+        // What was missed of all of them shares one page; the rest is recovered beside what is live.
+        let bytes = self.sessions.rules.page_bytes / wanted.len().max(1);
         for Wanted { name, topic, since } in wanted {
             if self.seat.topics().count() >= MAX_TOPICS {
                 refused.push(Violation { field: name, description: format!("{MAX_TOPICS} topics are joined already") });
@@ -61,7 +63,7 @@ impl Connection {
                 }
             };
             let Some(topic) = topic else { continue };
-            let (subscribed, outgoing) = self.enter(topic, since, membership).await;
+            let (subscribed, outgoing) = self.enter(topic, since, membership, bytes).await;
             joined.push(subscribed);
             missed.extend(outgoing);
         }
@@ -81,7 +83,7 @@ impl Connection {
         let topic = Topic::Conversation(id);
         match self.may_see(Some(&topic)).await {
             Ok(membership) => {
-                let (joined, missed) = self.enter(topic, None, membership).await;
+                let (joined, missed) = self.enter(topic, None, membership, 0).await;
                 let confirmed = Outgoing::Answer(reply_to, Answer::Subscribed(vec![joined]));
                 [confirmed].into_iter().chain(missed).collect()
             }
@@ -95,8 +97,15 @@ impl Connection {
         topic: Topic,
         since: Option<(Option<Epoch>, u64)>,
         membership: Option<Membership>,
+        bytes: usize,
     ) -> (Subscribed, Vec<Outgoing>) {
-        let opened = self.seat.join(&topic, since).await;
+        let opened = self.seat.join(&topic, since, bytes).await;
+        if since.is_some() && opened.gap.is_none() {
+            self.recovery.forget(&topic);
+        }
+        if opened.gap.is_none() && opened.reached < opened.position.offset {
+            self.recovery.add([topic.clone()]);
+        }
         if let Topic::Conversation(id) = topic {
             self.attendance.enter(id);
         }
@@ -118,6 +127,7 @@ impl Connection {
 
     /// Leaves a topic; false when it was not joined.
     pub(super) fn leave(&mut self, topic: &Topic) -> bool {
+        self.recovery.forget(topic);
         if let Topic::Conversation(id) = topic {
             self.attendance.exit(*id);
         }

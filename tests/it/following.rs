@@ -30,6 +30,7 @@ use colloquy::{
     session::{
         follow::{Coming, Following, follow},
         hub::Hub,
+        lanes,
         seat::Seat,
     },
     tools::{self, Tools},
@@ -63,7 +64,8 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
     let mut logged = Viewer::new(&alice, &conversation, &answer);
     logged.attach(Transport::Grpc).await;
 
-    let (clock, lifecycle, hub) = (Clock::default(), Lifecycle::default(), Hub::default());
+    let lanes = lanes::Bounds { frames: 1000, bytes: 1 << 20, ttl: Duration::from_secs(3600) };
+    let (clock, lifecycle, hub) = (Clock::default(), Lifecycle::default(), Hub::new(lanes));
     let deliver = hub.clone();
     let history = Bounds { events: 1000, bytes: 1 << 20, age: Duration::from_secs(3600) };
     let bus = Bus::new(clock, None, history, Box::new(move |news| deliver.deliver(news)));
@@ -91,7 +93,7 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
 
     // Joined before the pieces are published, and read when they stand in the log.
     let mut seat = Seat::take(hub, bus.clone(), &caller);
-    seat.join(&topic, None).await;
+    seat.join(&topic, None, 0).await;
     upstream.release(2);
     logged.until_bytes(4).await;
     publish(token("a ", 0)).await;

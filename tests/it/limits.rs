@@ -122,7 +122,10 @@ async fn whoever_goes_on_and_on_is_sent_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn native_frames_count_as_those_of_sockets_do() {
     let alice = Server::with(&[("messages_per_minute", "3")]).await.register("alice").await;
-    let frame = |nth: i32| ConnectRequest { frame: Some(ClientFrame { id: nth.to_string(), ..Default::default() }) };
+    let frame = |nth: i32| ConnectRequest {
+        frame: Some(ClientFrame { id: nth.to_string(), ..Default::default() }),
+        report: None,
+    };
     let frames = stream::iter((1..=4).map(frame)).chain(stream::pending());
     let mut session = alice.sessions().connect(frames).await.unwrap().into_inner();
     let mut codes = Vec::new();

@@ -44,6 +44,7 @@ mod rooms;
 mod sending;
 mod sessions;
 mod settings;
+mod slow;
 mod tokens;
 mod tools;
 mod users;

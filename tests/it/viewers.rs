@@ -42,7 +42,7 @@ fn subscription(conversation: &str) -> ClientFrame {
 
 /// Opens a native session that has joined a conversation.
 async fn session(actor: &Actor, conversation: &str) -> Streaming<ConnectResponse> {
-    let frame = ConnectRequest { frame: Some(subscription(conversation)) };
+    let frame = ConnectRequest { frame: Some(subscription(conversation)), report: None };
     let requests = stream::iter([frame]).chain(stream::pending());
     let mut session = actor.sessions().connect(requests).await.unwrap().into_inner();
     loop {
@@ -158,7 +158,7 @@ async fn who_subscribes_anew_while_pieces_wait_sees_none_of_them_twice() {
     let script = pieces.iter().fold(Script::openai().stepped(), Script::text).pause().end();
     let (_server, upstream, alice, bob, conversation) = shared(script).await;
     let (frames, requests) = mpsc::unbounded_channel();
-    let ask = || frames.send(ConnectRequest { frame: Some(subscription(&conversation)) }).unwrap();
+    let ask = || frames.send(ConnectRequest { frame: Some(subscription(&conversation)), report: None }).unwrap();
     let mut session = bob.sessions().connect(UnboundedReceiverStream::new(requests)).await.unwrap().into_inner();
     let mut next = async || soon("a frame", session.message()).await.unwrap().unwrap().frame.unwrap().payload.unwrap();
     ask();

@@ -5,7 +5,12 @@ use http::uri::PathAndQuery;
 use prost_reflect::MessageDescriptor;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{client_frame::ClientFrames, fault::Fault, server_frame::ServerFrames};
+use super::{
+    client_frame::ClientFrames,
+    fault::Fault,
+    link::{Link, Reports},
+    server_frame::ServerFrames,
+};
 use crate::{
     refusal::{Reason, Refusal},
     schema::{Schema, SchemaError},
@@ -49,6 +54,7 @@ pub(crate) struct Frames {
     path: PathAndQuery,
     client: ClientFrames,
     server: ServerFrames,
+    reports: Reports,
 }
 
 impl Frames {
@@ -58,6 +64,7 @@ impl Frames {
             path: PathAndQuery::from_static(CONNECT),
             client: ClientFrames::new(schema)?,
             server: ServerFrames::new(schema)?,
+            reports: Reports::new(schema)?,
         })
     }
 
@@ -76,6 +83,11 @@ impl Frames {
                 Err(Refusal::new(Reason::InvalidMessage, "frames are binary messages here").into())
             }
         }
+    }
+
+    /// A request that tells the core what a link did.
+    pub(crate) fn report(&self, link: &mut Link) -> Bytes {
+        self.reports.write(link)
     }
 
     /// What is said to a message of more than `limit` bytes.

@@ -4,6 +4,7 @@ mod client_frame;
 mod farewell;
 mod fault;
 mod frame;
+mod link;
 mod server_frame;
 mod socket;
 
@@ -198,7 +199,13 @@ impl Sockets {
             }
             None => return Err(Farewell::no_credential()),
         };
-        let session = self.client.session(self.frames.path(), &visitor, address.conversation.as_deref(), requests);
+        let session = self.client.session(
+            self.frames.path(),
+            &visitor,
+            address.conversation.as_deref(),
+            self.hygiene.window_bytes(),
+            requests,
+        );
         session.await.map_err(|status| Farewell::of_status(&status))
     }
 }

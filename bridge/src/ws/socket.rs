@@ -1,8 +1,12 @@
 //! The life of one socket: one task that drives both the client's side and the core's.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -27,6 +31,7 @@ use super::{
     farewell::{Close, Farewell},
     fault::Fault,
     frame::{Frames, Subprotocol},
+    link::Link,
 };
 use crate::{
     client::settle,
@@ -43,8 +48,10 @@ const PATIENCE: u32 = 20;
 const PATIENCE_WINDOW: Duration = Duration::from_secs(10);
 /// How long the core has, once the bridge stops, to end a session in its own words: one in the same process stops as well.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// The longest pause after which clients come back whom a bridge sends away together; each gets its own.
-const RECONNECT_SPREAD_MS: i64 = 5000;
+/// The least time over which clients come back whom a bridge sends away together, in milliseconds.
+const LEAST_SPREAD_MS: u64 = 1000;
+/// The most.
+const MOST_SPREAD_MS: u64 = 60_000;
 /// How long a socket may take to say goodbye.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -55,6 +62,9 @@ pub(crate) struct Hygiene {
     ping_interval: Duration,
     silence_limit: Duration,
     drain_limit: Duration,
+    send_timeout: Duration,
+    window_bytes: usize,
+    reconnects_per_second: u32,
     shutdown_grace: Duration,
 }
 
@@ -65,6 +75,9 @@ impl From<&Settings> for Hygiene {
             ping_interval: settings.ping_interval,
             silence_limit: settings.silence_limit,
             drain_limit: settings.drain_limit,
+            send_timeout: settings.send_timeout,
+            window_bytes: settings.window_bytes,
+            reconnects_per_second: settings.reconnects_per_second,
             shutdown_grace: settings.shutdown_grace,
         }
     }
@@ -75,13 +88,18 @@ impl Hygiene {
     pub(crate) fn max_read_bytes(&self) -> usize {
         self.max_frame_bytes.saturating_mul(READ_FACTOR).min(MAX_FRAME_CAP)
     }
+
+    /// Bytes that are taken of the core beyond what the client took.
+    pub(crate) fn window_bytes(&self) -> usize {
+        self.window_bytes
+    }
 }
 
 /// A socket and its session.
 ///
-/// Nothing is queued: a frame of the core is taken only when the one before it has left for the client, and a frame of the
-/// client only when the core took the one before it. A side that stalls stops the other one, and a client that does not drain
-/// a frame in time is let go.
+/// What the core sends is always read, so that no socket uses up the window of a connection that many share; it sends no more
+/// than the socket took, and a window. A frame of the client is taken only when the core took the one before it. A client that
+/// does not drain a frame in time is let go.
 pub(crate) struct Session {
     frames: Arc<Frames>,
     protocol: Subprotocol,
@@ -93,17 +111,34 @@ pub(crate) struct Session {
     requests: mpsc::Sender<Bytes>,
     /// A frame that the core has no room for yet.
     waiting: Option<Bytes>,
-    /// Since when there is something that the client has not drained.
-    undrained: Option<Instant>,
+    /// What the core sent while the client drained something else, and its end.
+    backlog: VecDeque<Option<Result<Bytes, Status>>>,
+    backlog_bytes: usize,
+    /// What the core is to be told.
+    link: Link,
+    /// What the client has not drained.
+    undrained: Option<Undrained>,
+    opened: Instant,
     /// When the client was last heard.
     heard: Instant,
-    /// When to ping, and to look at the two above.
+    ping_at: Instant,
+    /// When to look at all that.
     check: Pin<Box<Sleep>>,
     patience: Patience,
     /// Whether the last frame asked the client to come back.
     reconnect: bool,
     /// Counts it among the open ones.
     _open: Open,
+}
+
+/// What a client is draining.
+#[derive(Clone, Copy, Debug)]
+struct Undrained {
+    since: Instant,
+    /// Bytes of it as the core sent them.
+    bytes: usize,
+    /// How often the core was told that the client takes nothing.
+    failures: u32,
 }
 
 /// What happens next.
@@ -145,9 +180,14 @@ impl Session {
             upstream,
             requests,
             waiting: None,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            link: Link::new(hygiene.window_bytes),
             undrained: None,
+            opened: Instant::now(),
             heard: Instant::now(),
-            check: Box::pin(tokio::time::sleep(hygiene.ping_interval)),
+            ping_at: Instant::now() + hygiene.ping_interval,
+            check: Box::pin(tokio::time::sleep(hygiene.ping_interval.min(hygiene.silence_limit))),
             patience: Patience::default(),
             reconnect: false,
             _open: Open::count(),
@@ -193,30 +233,63 @@ impl Session {
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        if let Some(undrained) = self.undrained {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.undrained = None;
+                    self.link.take(undrained.bytes);
+                    // The core sends again once the client has answered.
+                    if undrained.failures > 0 {
+                        return Poll::Ready(Turn::Check);
+                    }
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Turn::Undrainable),
+                Poll::Pending => {
+                    let fails_at = self.fails_at(undrained);
+                    if fails_at < self.check.deadline() {
+                        self.check.as_mut().reset(fails_at);
+                    }
+                }
+            }
+        }
         if self.check.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Turn::Check);
         }
-        if self.undrained.is_some() {
-            match Pin::new(&mut self.socket).poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.undrained = None,
-                Poll::Ready(Err(_)) => return Poll::Ready(Turn::Undrainable),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        if self.waiting.is_some()
+        if (self.waiting.is_some() || self.link.is_due())
             && let Poll::Ready(ready) = self.requests.poll_ready(cx)
-            && let Some(frame) = self.waiting.take()
             && ready.is_ok()
         {
-            // A core that takes no more frames says why by ending its own side.
-            let _ = self.requests.start_send(frame);
+            let request = self.waiting.take().unwrap_or_else(|| self.frames.report(&mut self.link));
+            // A core that takes no more says why by ending its own side.
+            let _ = self.requests.start_send(request);
         }
         if self.waiting.is_none()
             && let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(cx)
         {
             return Poll::Ready(Turn::Received(message));
         }
-        Pin::new(&mut self.upstream).poll_next(cx).map(Turn::Sent)
+        self.poll_upstream(cx).map(Turn::Sent)
+    }
+
+    /// The next frame of the core's for which the client is ready.
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        if self.undrained.is_none() {
+            if let Some(sent) = self.backlog.pop_front() {
+                self.backlog_bytes -= sent.as_ref().map_or(0, |sent| sent.as_ref().map_or(0, Bytes::len));
+                return Poll::Ready(sent);
+            }
+            self.backlog = VecDeque::new();
+            return Pin::new(&mut self.upstream).poll_next(cx);
+        }
+        let is_over = |backlog: &VecDeque<_>| matches!(backlog.back(), Some(None | Some(Err(_))));
+        while self.backlog_bytes < self.link.window()
+            && !is_over(&self.backlog)
+            && let Poll::Ready(sent) = Pin::new(&mut self.upstream).poll_next(cx)
+        {
+            self.backlog_bytes += sent.as_ref().map_or(0, |sent| sent.as_ref().map_or(0, Bytes::len));
+            self.backlog.push_back(sent);
+        }
+        Poll::Pending
     }
 
     fn receive(&mut self, message: Message) -> Result<(), End> {
@@ -226,8 +299,17 @@ impl Session {
                 Err(self.frames.too_large(&message, self.hygiene.max_frame_bytes))
             }
             Message::Text(_) | Message::Binary(_) => self.frames.read(self.protocol, &message),
+            Message::Pong(sent_after) => {
+                // A client may send pongs that answer nothing.
+                if let Ok(micros) = <[u8; 8]>::try_from(&sent_after[..]).map(u64::from_be_bytes)
+                    && let Some(round_trip) = self.opened.elapsed().checked_sub(Duration::from_micros(micros))
+                {
+                    self.link.answer(round_trip);
+                }
+                return Ok(());
+            }
             // Pings are answered, and closes are finished, by the next look at the socket.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return Ok(()),
+            Message::Ping(_) | Message::Close(_) | Message::Frame(_) => return Ok(()),
         };
         metrics::counter!("colloquy_socket_frames_total", "direction" => "in").increment(1);
         match read {
@@ -242,9 +324,12 @@ impl Session {
             Ok(Some(outgoing)) => {
                 self.reconnect = outgoing.reconnect;
                 metrics::counter!("colloquy_socket_frames_total", "direction" => "out").increment(1);
-                self.put(outgoing.message)
+                self.put(outgoing.message, response.len())
             }
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                self.link.take(response.len());
+                Ok(())
+            }
             Err(malformed) => {
                 tracing::error!(error = %malformed, "the core sent an unreadable frame");
                 Err(Close::Unavailable.into())
@@ -253,9 +338,10 @@ impl Session {
     }
 
     fn send_away(&mut self) -> End {
-        let after_ms = rand::random_range(0..RECONNECT_SPREAD_MS);
+        let spread = OPEN.load(Ordering::Relaxed) * 1000 / u64::from(self.hygiene.reconnects_per_second.max(1));
+        let after_ms = rand::random_range(0..spread.clamp(LEAST_SPREAD_MS, MOST_SPREAD_MS)).cast_signed();
         let asked = self.frames.reconnect(self.protocol, after_ms, "shutdown");
-        match asked.map_or(Ok(()), |message| self.put(message)) {
+        match asked.map_or(Ok(()), |message| self.put(message, 0)) {
             Ok(()) => Close::Reconnect.into(),
             Err(gone) => gone,
         }
@@ -264,37 +350,60 @@ impl Session {
     fn complain(&mut self, fault: &Fault) -> Result<(), End> {
         metrics::counter!("colloquy_socket_bad_frames_total", "code" => fault.code.clone()).increment(1);
         if let Some(message) = self.frames.error(self.protocol, fault) {
-            self.put(message)?;
+            self.put(message, 0)?;
         }
         if self.patience.ends() { Err(Farewell::abuse().into()) } else { Ok(()) }
     }
 
     fn check(&mut self) -> Result<(), End> {
         let now = Instant::now();
-        if self.undrained.is_some_and(|since| now - since >= self.hygiene.drain_limit) {
+        if self.undrained.is_some_and(|undrained| now - undrained.since >= self.hygiene.drain_limit) {
             return Err(End::Gone);
         }
         if now - self.heard >= self.hygiene.silence_limit {
             return Err(Close::Silence.into());
         }
+        match self.undrained {
+            Some(undrained) if now >= self.fails_at(undrained) => {
+                self.undrained = Some(Undrained { failures: undrained.failures + 1, ..undrained });
+                self.link.fail();
+            }
+            Some(_) => {}
+            None => {
+                self.ping_at = now + self.hygiene.ping_interval;
+                let sent_after = u64::try_from((now - self.opened).as_micros()).unwrap_or(u64::MAX);
+                self.put(Message::Ping(Bytes::copy_from_slice(&sent_after.to_be_bytes())), 0)?;
+            }
+        }
         let silent_at = self.heard + self.hygiene.silence_limit;
-        let check_at = (now + self.hygiene.ping_interval).min(silent_at);
-        self.check.as_mut().reset(check_at);
-        if self.undrained.is_some() { Ok(()) } else { self.put(Message::Ping(Bytes::new())) }
+        let ping_at = if self.ping_at > now { self.ping_at } else { now + self.hygiene.ping_interval };
+        self.check.as_mut().reset(silent_at.min(ping_at));
+        Ok(())
     }
 
-    /// Hands a message to the socket, which writes what it can at once and the rest when it is polled.
-    fn put(&mut self, message: Message) -> Result<(), End> {
-        self.undrained.get_or_insert_with(Instant::now);
+    /// When a send counts as failed that the client takes nothing of; once more each time it did.
+    fn fails_at(&self, undrained: Undrained) -> Instant {
+        undrained.since + self.hygiene.send_timeout * (undrained.failures + 1)
+    }
+
+    /// Hands a message to the socket, which writes what it can at once and the rest when it is polled; the core sent it in so
+    /// many bytes.
+    fn put(&mut self, message: Message, bytes: usize) -> Result<(), End> {
+        let undrained = Undrained { since: Instant::now(), bytes: 0, failures: 0 };
+        self.undrained.get_or_insert(undrained).bytes += bytes;
         Pin::new(&mut self.socket).start_send(message).map_err(|_| End::Gone)
     }
 }
 
-/// An open session in the metrics.
+/// Sessions that are open in this process.
+static OPEN: AtomicU64 = AtomicU64::new(0);
+
+/// An open session, counted.
 struct Open;
 
 impl Open {
     fn count() -> Self {
+        OPEN.fetch_add(1, Ordering::Relaxed);
         metrics::gauge!("colloquy_sockets_open").increment(1.0);
         Self
     }
@@ -302,6 +411,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
         metrics::gauge!("colloquy_sockets_open").decrement(1.0);
     }
 }

@@ -4,6 +4,7 @@
 
 mod core;
 mod harness;
+mod link;
 mod pages;
 mod remote;
 mod rest;

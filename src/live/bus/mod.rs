@@ -55,9 +55,12 @@ enum Kind {
 pub struct Opened {
     /// The place of the latest event; everything later is delivered.
     pub position: Position,
-    /// What came after the place that the viewer knew, in order.
+    /// What came after the place that the viewer knew, in order, up to [`Opened::reached`].
     pub missed: Vec<Arc<Event>>,
-    /// Why `missed` is not everything.
+    /// The offset up to which the viewer has everything once it has `missed`; less than that of `position` where more was
+    /// missed than was asked for at once.
+    pub reached: u64,
+    /// Why the viewer cannot have everything; then nothing of it is in `missed`.
     pub gap: Option<Gap>,
 }
 
@@ -118,13 +121,14 @@ impl Bus {
         }
     }
 
-    /// Brings the viewer of an open topic up to date: events up to the position returned are the viewer's to skip when
-    /// they are delivered.
-    pub async fn catch_up(&self, topic: &Topic, since: Since) -> Opened {
-        match &self.0 {
+    /// Brings the viewer of an open topic up to date, or nearer to it by about so many bytes: events up to the offset
+    /// reached are the viewer's to skip when they are delivered.
+    pub async fn catch_up(&self, topic: &Topic, since: Since, bytes: usize) -> Opened {
+        let opened = match &self.0 {
             Kind::Memory(memory) => memory.catch_up(topic, since),
             Kind::Shared(shared) => shared.catch_up(topic, since).await,
-        }
+        };
+        opened.cut(since, bytes)
     }
 
     /// Ends an opening.
@@ -165,7 +169,7 @@ impl fmt::Debug for Bus {
 impl Opened {
     /// What a log that stands at `position` answers to somebody who knows the place `since`.
     fn answer(position: Position, history: &History, since: Since) -> Self {
-        let opened = |missed, gap| Self { position, missed, gap };
+        let opened = |missed, gap| Self { position, missed, reached: position.offset, gap };
         match since {
             None => opened(Vec::new(), None),
             Some((Some(epoch), _)) if epoch != position.epoch => opened(Vec::new(), Some(Gap::EpochChanged)),
@@ -175,6 +179,23 @@ impl Opened {
                 None => opened(Vec::new(), Some(Gap::HistoryLost)),
             },
         }
+    }
+
+    /// The first page of it: events of about so many bytes together.
+    fn cut(mut self, since: Since, bytes: usize) -> Self {
+        let mut left = bytes;
+        let page = self.missed.iter().take_while(|event| {
+            let has_room = left > 0;
+            left = left.saturating_sub(event.weight());
+            has_room
+        });
+        let page = page.count();
+        if page < self.missed.len() {
+            self.missed.truncate(page);
+            let before = since.map_or(0, |(_, offset)| offset);
+            self.reached = self.missed.last().map_or(before, |event| event.offset);
+        }
+        self
     }
 }
 

@@ -4,6 +4,7 @@ mod actor;
 mod cluster;
 mod data;
 mod events;
+mod native;
 mod postgres;
 mod process;
 mod proxy;
@@ -29,6 +30,7 @@ pub(crate) use self::{
     cluster::Cluster,
     data::Data,
     events::{Events, Happened},
+    native::Native,
     postgres::{PostgresServer, Wire},
     process::Process,
     proxy::Proxy,

@@ -48,14 +48,14 @@ async fn a_viewer_gets_what_it_missed_once(ground: Ground) {
         position = here.say(&topic, number.to_string()).await;
     }
     there.bus.open(&topic);
-    let opened = there.bus.catch_up(&topic, Some((Some(position.epoch), 2))).await;
+    let opened = there.bus.catch_up(&topic, Some((Some(position.epoch), 2)), usize::MAX).await;
     assert_eq!((opened.position, opened.gap), (position, None));
     let missed: Vec<_> = opened.missed.iter().map(|event| (event.offset, content(event))).collect();
     assert_eq!(missed, [(3, "3".into()), (4, "4".into()), (5, "5".into())]);
 
     here.say(&topic, "6").await;
     assert_eq!(there.saw(&topic, 1).await.last(), Some(&(6, "6".into())));
-    let again = there.bus.catch_up(&topic, Some((None, 4))).await;
+    let again = there.bus.catch_up(&topic, Some((None, 4)), usize::MAX).await;
     assert_eq!(again.missed.iter().map(|event| event.offset).collect::<Vec<_>>(), [5, 6]);
 }
 
@@ -65,7 +65,7 @@ async fn a_viewer_may_know_more_than_the_node_that_it_comes_back_to(ground: Grou
     there.watch(&topic).await;
     for number in 0..300 {
         let seen = here.say(&topic, number.to_string()).await;
-        let opened = there.bus.catch_up(&topic, Some((Some(seen.epoch), seen.offset))).await;
+        let opened = there.bus.catch_up(&topic, Some((Some(seen.epoch), seen.offset)), usize::MAX).await;
         assert_eq!((opened.position, opened.missed.len(), opened.gap), (seen, 0, None));
     }
 }
@@ -75,7 +75,7 @@ async fn what_cannot_be_recovered_says_why(ground: Ground) {
     let topic = topic();
     let position = node.say(&topic, "one").await;
     node.bus.open(&topic);
-    let gap = async |epoch: Epoch, offset| node.bus.catch_up(&topic, Some((Some(epoch), offset))).await.gap;
+    let gap = async |epoch: Epoch, offset| node.bus.catch_up(&topic, Some((Some(epoch), offset)), usize::MAX).await.gap;
     assert_eq!(gap(position.epoch, 1).await, None);
     assert_eq!(gap(position.epoch, 2).await, Some(Gap::OffsetUnknown));
     assert_eq!(gap(Epoch(position.epoch.0 ^ 1), 1).await, Some(Gap::EpochChanged));
@@ -91,9 +91,9 @@ async fn a_history_is_bounded_by_number_and_by_weight(ground: Ground) {
     for (topic, last, lost, kept) in [(many, 1100, 50, 101), (heavy, 40, 10, 30)] {
         let position = there.watch(&topic).await;
         assert_eq!(position.offset, last);
-        let opened = there.bus.catch_up(&topic, Some((None, lost))).await;
+        let opened = there.bus.catch_up(&topic, Some((None, lost)), usize::MAX).await;
         assert_eq!((opened.missed.len(), opened.gap), (0, Some(Gap::HistoryLost)));
-        let opened = there.bus.catch_up(&topic, Some((None, kept))).await;
+        let opened = there.bus.catch_up(&topic, Some((None, kept)), usize::MAX).await;
         assert_eq!((opened.missed.len() as u64, opened.gap), (last - kept, None));
     }
 }
@@ -128,7 +128,7 @@ async fn a_whisper_reaches_every_node_once_and_leaves_no_trace(ground: Ground) {
     for node in [&here, &there] {
         assert_eq!(node.saw(&topic, 3).await, expected);
     }
-    let opened = there.bus.catch_up(&topic, Some((Some(start.epoch), 0))).await;
+    let opened = there.bus.catch_up(&topic, Some((Some(start.epoch), 0)), usize::MAX).await;
     assert_eq!(opened.missed.iter().map(|event| event.offset).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(opened.position, Position { offset: 2, ..start });
 }

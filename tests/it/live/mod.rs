@@ -180,7 +180,7 @@ impl Node {
     /// Opens a topic from now on.
     pub(crate) async fn watch(&self, topic: &Topic) -> colloquy::model::topic::Position {
         self.bus.open(topic);
-        self.bus.catch_up(topic, None).await.position
+        self.bus.catch_up(topic, None, usize::MAX).await.position
     }
 
     /// What the viewers saw of a topic once it is so many events: offset and content.

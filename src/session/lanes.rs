@@ -1,0 +1,424 @@
+//! Lanes: what waits for one viewer, by how much it matters; bounded, and dropped in a fixed order when it is too much.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::mailbox::Letter;
+use crate::model::{
+    event::{Draft, Event, Happening},
+    ids::MessageId,
+    topic::Topic,
+};
+
+/// The most text that waiting pieces of an answer are joined to, in bytes: a reader that is slow gets them in frames that it
+/// can take one by one.
+const MAX_PIECE: usize = 16 << 10;
+
+/// What may wait for one viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Frames.
+    pub frames: usize,
+    /// Their bytes; one frame alone may have more.
+    pub bytes: usize,
+    /// How long each may wait.
+    pub ttl: Duration,
+}
+
+/// How much a letter matters. What matters more overtakes what matters less; of a topic whose events have places, all of
+/// them wait in one lane, so that their order stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// The end of a right or of the connection.
+    Critical,
+    /// Conversations and what concerns the user.
+    High,
+    /// Published events of other topics.
+    Medium,
+    /// What is of the moment: typing, presence.
+    Low,
+}
+
+impl Lane {
+    /// All, the most important first.
+    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Medium, Self::Low];
+}
+
+/// Four queues. When more waits than may, pieces of answers are joined first, then what is of the moment is dropped; when
+/// that is not enough, everything is, for one [`Letter::Overflow`].
+#[derive(Debug)]
+pub(super) struct Lanes {
+    bounds: Bounds,
+    queues: [VecDeque<Waiting>; 4],
+    bytes: usize,
+    /// Nothing more is taken until the reader knows.
+    has_overflowed: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    letter: Letter,
+    since: Instant,
+}
+
+impl Lanes {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, queues: Default::default(), bytes: 0, has_overflowed: false }
+    }
+
+    /// Puts a letter in its lane, in place of one that it replaces.
+    pub(super) fn push(&mut self, letter: Letter) {
+        let lane = letter.lane();
+        if self.has_overflowed && lane != Lane::Critical {
+            return;
+        }
+        if lane == Lane::Low {
+            self.forget_replaced(&letter);
+        }
+        self.bytes += letter.weight();
+        self.queue(lane).push_back(Waiting { letter, since: Instant::now() });
+        if self.is_full() {
+            self.join_pieces();
+        }
+        if self.is_full() {
+            self.clear(Lane::Low);
+        }
+        if self.is_full() {
+            self.overflow();
+        }
+    }
+
+    /// Takes the first letter of the most important lane, if that matters at least so much.
+    pub(super) fn pop(&mut self, least: Lane) -> Option<Letter> {
+        let now = Instant::now();
+        for lane in Lane::ALL.into_iter().filter(|lane| *lane <= least) {
+            while let Some(Waiting { letter, since }) = self.queue(lane).pop_front() {
+                self.bytes = self.bytes.saturating_sub(letter.weight());
+                // An idle connection holds no memory.
+                if self.queue(lane).is_empty() {
+                    *self.queue(lane) = VecDeque::new();
+                }
+                let is_stale = now - since > self.bounds.ttl;
+                match lane {
+                    Lane::Low if is_stale => {}
+                    // It has a place, and may not be left out.
+                    Lane::High | Lane::Medium if is_stale => self.overflow(),
+                    _ => {
+                        self.has_overflowed &= !matches!(letter, Letter::Overflow);
+                        return Some(letter);
+                    }
+                }
+                if self.has_overflowed {
+                    return self.pop(least);
+                }
+            }
+        }
+        None
+    }
+
+    /// Drops all that waits, but for what ends a right or the connection.
+    pub(super) fn drop_events(&mut self) {
+        [Lane::High, Lane::Medium, Lane::Low].into_iter().for_each(|lane| self.clear(lane));
+    }
+
+    /// Whether a letter like this one waits.
+    pub(super) fn has(&self, is_meant: impl Fn(&Letter) -> bool) -> bool {
+        self.queues.iter().flatten().any(|waiting| is_meant(&waiting.letter))
+    }
+
+    /// How many letters wait in each lane.
+    pub(super) fn lengths(&self) -> [usize; 4] {
+        self.queues.each_ref().map(VecDeque::len)
+    }
+
+    fn is_full(&self) -> bool {
+        let frames: usize = self.lengths().iter().sum();
+        frames > self.bounds.frames || (self.bytes > self.bounds.bytes && frames > 1)
+    }
+
+    fn overflow(&mut self) {
+        self.drop_events();
+        self.has_overflowed = true;
+        self.queue(Lane::Critical).push_back(Waiting { letter: Letter::Overflow, since: Instant::now() });
+        metrics::counter!("colloquy_mailbox_overflows_total").increment(1);
+    }
+
+    fn clear(&mut self, lane: Lane) {
+        let dropped = std::mem::take(self.queue(lane));
+        self.bytes = self.bytes.saturating_sub(dropped.iter().map(|waiting| waiting.letter.weight()).sum());
+        metrics::counter!("colloquy_frames_dropped_total", "lane" => lane.name()).increment(dropped.len() as u64);
+    }
+
+    /// Drops the one letter that a newer one says more than.
+    fn forget_replaced(&mut self, newer: &Letter) {
+        let low = self.queue(Lane::Low);
+        if let Some(at) = low.iter().rposition(|waiting| newer.says_more_than(&waiting.letter))
+            && let Some(Waiting { letter, .. }) = low.remove(at)
+        {
+            self.bytes = self.bytes.saturating_sub(letter.weight());
+        }
+    }
+
+    /// Joins the pieces of each answer that follow each other with nothing else of that answer in between; the whole stands
+    /// at the place of the last.
+    fn join_pieces(&mut self) {
+        let queue = std::mem::take(self.queue(Lane::High));
+        let before: usize = queue.iter().map(|waiting| waiting.letter.weight()).sum();
+        let mut runs: Vec<Run> = Vec::with_capacity(queue.len());
+        let mut open: HashMap<MessageId, usize> = HashMap::new();
+        for waiting in queue {
+            let Some((message, text)) = waiting.letter.piece() else {
+                if let Letter::Event(event) = &waiting.letter
+                    && let Some(message) = event.draft.message_id
+                {
+                    open.remove(&message);
+                }
+                runs.push(Run { bytes: 0, letters: vec![waiting] });
+                continue;
+            };
+            let earlier = open.get(&message).copied().filter(|at| runs[*at].bytes + text <= MAX_PIECE);
+            let mut run = earlier.map(|at| std::mem::take(&mut runs[at])).unwrap_or_default();
+            run.bytes += text;
+            run.letters.push(waiting);
+            open.insert(message, runs.len());
+            runs.push(run);
+        }
+        let joined: VecDeque<Waiting> = runs.into_iter().filter_map(Run::join).collect();
+        let after: usize = joined.iter().map(|waiting| waiting.letter.weight()).sum();
+        *self.queue(Lane::High) = joined;
+        self.bytes = (self.bytes + after).saturating_sub(before);
+    }
+
+    fn queue(&mut self, lane: Lane) -> &mut VecDeque<Waiting> {
+        &mut self.queues[lane as usize]
+    }
+}
+
+impl Lane {
+    /// As operators and analytics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+}
+
+impl Letter {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Barred(_) | Self::SignedOut | Self::Missed(_) | Self::Overflow => Lane::Critical,
+            Self::Status(_) => Lane::Low,
+            Self::Event(event) if !event.is_kept() => Lane::Low,
+            Self::Event(event) => match event.topic {
+                Topic::Conversation(_) | Topic::User(_) => Lane::High,
+                Topic::System | Topic::Event(_) => Lane::Medium,
+            },
+        }
+    }
+
+    fn weight(&self) -> usize {
+        if let Self::Event(event) = self { event.weight() } else { 0 }
+    }
+
+    fn says_more_than(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Event(newer), Self::Event(earlier)) => newer.says_more_than(earlier),
+            (Self::Status(newer), Self::Status(earlier)) => newer.user_id == earlier.user_id,
+            _ => false,
+        }
+    }
+
+    /// The answer that it is a piece of, and the piece's bytes.
+    fn piece(&self) -> Option<(MessageId, usize)> {
+        let Self::Event(event) = self else { return None };
+        match &event.draft.happening {
+            Happening::Token { content, .. } => event.draft.message_id.map(|message| (message, content.len())),
+            _ => None,
+        }
+    }
+}
+
+/// Letters that become one: pieces of an answer that follow each other, or a single other letter. Empty: its letters went
+/// into a later one.
+#[derive(Debug, Default)]
+struct Run {
+    bytes: usize,
+    letters: Vec<Waiting>,
+}
+
+impl Run {
+    fn join(mut self) -> Option<Waiting> {
+        if self.letters.len() < 2 {
+            return self.letters.pop();
+        }
+        let since = self.letters.first()?.since;
+        let pieces = self.letters.into_iter().filter_map(|waiting| match waiting.letter {
+            Letter::Event(event) => Some(event),
+            _ => None,
+        });
+        let letter = Letter::Event(join(&pieces.collect::<Vec<_>>())?);
+        Some(Waiting { letter, since })
+    }
+}
+
+/// One piece made of those that follow each other, written once; it stands at the place of the last.
+fn join(pieces: &[Arc<Event>]) -> Option<Arc<Event>> {
+    let (first, last) = (pieces.first()?, pieces.last()?);
+    let Happening::Token { index, .. } = &first.draft.happening else { return None };
+    let texts = pieces.iter().map(|piece| match &piece.draft.happening {
+        Happening::Token { content, .. } => content.as_str(),
+        _ => "",
+    });
+    let happening = Happening::Token { content: texts.collect(), index: *index };
+    let draft = Draft { happening, ..last.draft.clone() };
+    Some(Event::new(last.topic.clone(), last.offset, last.at, draft))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        clock::Clock,
+        ids::{ConversationId, UserId},
+        presence::{Status, StatusChange},
+    };
+
+    const BOUNDS: Bounds = Bounds { frames: 1000, bytes: 1 << 20, ttl: Duration::from_secs(3600) };
+
+    fn event(topic: Topic, offset: u64, message_id: Option<MessageId>, happening: Happening) -> Letter {
+        let draft = Draft { conversation_id: ConversationId::generate(), message_id, happening };
+        Letter::Event(Event::new(topic, offset, Clock::default().now(), draft))
+    }
+
+    fn token(message: MessageId, offset: u64, index: u64, content: &str) -> Letter {
+        let topic = Topic::Conversation(ConversationId::generate());
+        event(topic, offset, Some(message), Happening::Token { content: content.into(), index })
+    }
+
+    fn typing(conversation_id: ConversationId, user_id: UserId, is_typing: bool) -> Letter {
+        let happening = Happening::Typing { user_id, username: "alice".into(), is_typing };
+        event(Topic::Conversation(conversation_id), 0, None, happening)
+    }
+
+    fn status(user_id: UserId, status: Status) -> Letter {
+        Letter::Status(StatusChange { user_id, status, last_seen: None })
+    }
+
+    fn offset(letter: Option<Letter>) -> Option<u64> {
+        letter.map(|letter| if let Letter::Event(event) = letter { event.offset } else { panic!("not an event") })
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_joined_pieces_and_loses_no_byte() {
+        let mut lanes = Lanes::new(BOUNDS);
+        let answers = [MessageId::generate(), MessageId::generate()];
+        let mut sent = [String::new(), String::new()];
+        for n in 0..5000_u64 {
+            let which = (n % 2) as usize;
+            let content = format!("{n} ");
+            lanes.push(token(answers[which], n + 1, sent[which].len() as u64, &content));
+            sent[which] += &content;
+        }
+        let mut got = [String::new(), String::new()];
+        let mut letters = 0;
+        while let Some(Letter::Event(event)) = lanes.pop(Lane::Low) {
+            let which = usize::from(event.draft.message_id == Some(answers[1]));
+            let Happening::Token { content, index } = &event.draft.happening else { panic!("not a token") };
+            assert_eq!(*index, got[which].len() as u64);
+            assert!(content.len() <= MAX_PIECE);
+            got[which] += content;
+            letters += 1;
+        }
+        assert_eq!(got, sent);
+        assert!(letters <= BOUNDS.frames, "{letters}");
+        assert_eq!(lanes.bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn what_matters_more_goes_first_and_each_lane_keeps_its_order() {
+        let mut lanes = Lanes::new(BOUNDS);
+        let conversation = ConversationId::generate();
+        lanes.push(status(UserId::generate(), Status::Away));
+        for offset in 1..=2 {
+            lanes.push(event(Topic::System, offset, None, Happening::MessageDeleted));
+        }
+        for offset in 3..=4 {
+            lanes.push(token(MessageId::generate(), offset, 0, "x"));
+        }
+        lanes.push(Letter::Barred(conversation));
+        assert_eq!(lanes.lengths(), [1, 2, 2, 1]);
+        assert!(matches!(lanes.pop(Lane::Low), Some(Letter::Barred(id)) if id == conversation));
+        for expected in [3, 4, 1, 2] {
+            assert_eq!(offset(lanes.pop(Lane::Low)), Some(expected));
+        }
+        assert!(matches!(lanes.pop(Lane::Low), Some(Letter::Status(_))));
+        assert!(lanes.pop(Lane::Low).is_none());
+    }
+
+    #[tokio::test]
+    async fn of_presence_the_latest_waits_and_it_is_dropped_for_what_lasts() {
+        let mut lanes = Lanes::new(BOUNDS);
+        let (conversation, alice) = (ConversationId::generate(), UserId::generate());
+        for number in 0..5000 {
+            lanes.push(typing(conversation, alice, number % 2 == 0));
+            lanes.push(status(alice, if number % 2 == 0 { Status::Online } else { Status::Away }));
+        }
+        assert_eq!(lanes.lengths(), [0, 0, 0, 2]);
+        for _ in 0..2 * BOUNDS.frames {
+            lanes.push(status(UserId::generate(), Status::Online));
+            lanes.push(typing(conversation, UserId::generate(), true));
+        }
+        assert!(lanes.lengths()[3] <= BOUNDS.frames);
+        for number in 0..BOUNDS.frames as u64 {
+            lanes.push(token(MessageId::generate(), number + 1, 0, "x"));
+        }
+        assert_eq!(lanes.lengths(), [0, BOUNDS.frames, 0, 0]);
+        for number in 0..BOUNDS.frames as u64 {
+            assert_eq!(offset(lanes.pop(Lane::Low)), Some(number + 1));
+        }
+        assert!(lanes.pop(Lane::Low).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_beyond_the_bound_is_told_once_and_then_starts_anew() {
+        let mut lanes = Lanes::new(BOUNDS);
+        for n in 0..3000_u64 {
+            lanes.push(token(MessageId::generate(), n + 1, 0, "x"));
+        }
+        assert!(matches!(lanes.pop(Lane::Low), Some(Letter::Overflow)));
+        lanes.push(token(MessageId::generate(), 1, 0, "y"));
+        assert_eq!(offset(lanes.pop(Lane::Low)), Some(1));
+        assert_eq!(lanes.bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn one_event_may_be_larger_than_all_that_may_wait() {
+        let mut lanes = Lanes::new(Bounds { bytes: 1000, ..BOUNDS });
+        lanes.push(token(MessageId::generate(), 1, 0, &"x".repeat(5000)));
+        assert_eq!(offset(lanes.pop(Lane::Low)), Some(1));
+        lanes.push(token(MessageId::generate(), 2, 0, &"x".repeat(5000)));
+        lanes.push(token(MessageId::generate(), 3, 0, &"x".repeat(5000)));
+        assert!(matches!(lanes.pop(Lane::Low), Some(Letter::Overflow)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_too_long_is_dropped_or_when_it_has_a_place_told_of() {
+        let mut lanes = Lanes::new(BOUNDS);
+        lanes.push(status(UserId::generate(), Status::Online));
+        tokio::time::advance(BOUNDS.ttl + Duration::from_secs(1)).await;
+        assert!(lanes.pop(Lane::Low).is_none());
+        lanes.push(token(MessageId::generate(), 1, 0, "x"));
+        tokio::time::advance(BOUNDS.ttl + Duration::from_secs(1)).await;
+        lanes.push(token(MessageId::generate(), 2, 0, "x"));
+        assert!(matches!(lanes.pop(Lane::Low), Some(Letter::Overflow)));
+        assert!(lanes.pop(Lane::Low).is_none());
+    }
+}
