@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use colloquy_bridge::{Settings, remote};
 use serde_json::{Value, json};
-use tokio::join;
+use tokio::{join, task::JoinSet};
 
 use super::{
     core::{Answering, Core, core, served},
@@ -102,24 +102,22 @@ async fn a_socket_that_takes_nothing_does_not_hold_up_others_on_the_same_connect
     let served = served(upstream).await;
     let settings = Settings { window_bytes: 1 << 20, ..Settings::default() };
     let bridge = bridge_to(remote(std::slice::from_ref(&served.address)).unwrap(), settings).await;
-    let mut stalled = Vec::new();
+    let (mut stalled, mut sending) = (Vec::new(), JoinSet::new());
     for _ in 0..20 {
         let (socket, mut session, credit) = open(&bridge, &mut core).await;
         // All that its link takes, and nobody reads.
-        let sending = tokio::spawn(async move {
+        sending.spawn(async move {
             for _ in 0..=credit / LARGE as u64 {
                 session.send(token(LARGE)).await;
             }
             session
         });
-        stalled.push((socket, sending));
+        stalled.push(socket);
     }
     let (mut socket, mut session, _) = open(&bridge, &mut core).await;
     for _ in 0..100 {
         session.send(token(10_000)).await;
         assert_eq!(socket.frame().await["type"], "token");
     }
-    for (socket, sending) in stalled {
-        drop((soon(sending).await.unwrap(), socket));
-    }
+    soon(sending.join_all()).await;
 }
