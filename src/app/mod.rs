@@ -58,6 +58,7 @@ use crate::{
         accounts::{Accounts, Parts},
         contexts::Contexts,
         conversations::Conversations,
+        deliveries::Deliveries,
         export::Exports,
         history::Histories,
         identity::Identities,
@@ -163,7 +164,8 @@ impl App {
             clock,
             rules(settings),
         );
-        let histories = Histories::new(access.clone(), store.clone(), bus.clone(), clock);
+        let deliveries = Deliveries::new(store.clone(), bus.clone(), settings.delivery_receipts_max_members);
+        let histories = Histories::new(access.clone(), store.clone(), bus.clone(), deliveries.clone(), clock);
         let policy = settings.content_policy;
         let conversations = ConversationApi::new(
             Conversations::new(
@@ -192,6 +194,7 @@ impl App {
             accounts: accounts.clone(),
             messages,
             histories,
+            deliveries,
             runs: runs.clone(),
             limits: rate_limits.clone(),
             rules: viewers::rules(settings),
@@ -245,7 +248,7 @@ impl App {
     /// Starts the background tasks and serves gRPC and gRPC-Web until shutdown begins; calls under way go on, until the hard
     /// stop.
     pub async fn serve(self, listener: TcpListener) {
-        let Sessions { bus, runs, places, presence, presences, .. } = &self.sessions;
+        let Sessions { bus, runs, places, presence, presences, deliveries, .. } = &self.sessions;
         self.lifecycle.spawn_helper(runs.clone().keep_leases());
         self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(sweep(bus.clone(), self.lifecycle.clone()));
@@ -260,6 +263,7 @@ impl App {
         let stopped = self.lifecycle.stopped().clone();
         self.lifecycle.spawn_helper(async move { stopped.run_until_cancelled(self.nodes.keep()).await });
         self.lifecycle.spawn_helper(presences.clone().keep(self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(deliveries.clone().keep(self.lifecycle.clone()));
         self.lifecycle.spawn_helper(presence::pass(self.sessions.clone()));
         self.lifecycle.spawn_helper(signals::pass(self.signals, self.sessions));
         self.lifecycle.spawn_helper(health::tell(self.health, self.store, self.redis, self.lifecycle.clone()));

@@ -211,6 +211,8 @@ settings! {
     presence_idle: Duration = "300" from "0.1" to "86400";
     /// How long somebody is typing after saying so, in seconds.
     typing_timeout: Duration = "5" from "0.1" to "3600";
+    /// Members of a conversation up to which they are told, by `message.delivered`, what has reached the others.
+    delivery_receipts_max_members: u32 = "50";
     /// Within how many seconds other nodes notice that a node is gone.
     node_ttl: Duration = "30" from "1" to "3600";
     /// How long a call may take, in seconds.

@@ -52,7 +52,8 @@ impl ChatApi {
     ) -> Result<impl Stream<Item = Result<proto::ChatEvent, Status>> + Send + use<>> {
         let membership = self.sessions.access.message(caller, message_id, MemberRole::Viewer).await?;
         let following = Following { membership, message_id, after, coming };
-        let steps = follow::follow(seat, self.sessions.runs.clone(), self.sessions.lifecycle.clone(), following);
+        let Sessions { runs, deliveries, lifecycle, .. } = &self.sessions;
+        let steps = follow::follow(seat, runs.clone(), deliveries.clone(), lifecycle.clone(), following);
         Ok(steps.filter_map(|step| {
             future::ready(match step {
                 Ok((place, draft)) => frame::chat_event(place, draft).map(Ok),
@@ -80,8 +81,11 @@ impl ChatService for ChatApi {
         let messages = &self.sessions.messages;
         let mut sent = messages.send(&caller, conversation_id, sending).await?;
         if let (true, Some(reply)) = (request.wait, &sent.reply) {
-            sent.reply = Some(messages.ended(&caller, reply.id, self.wait).await?);
+            let reply = messages.ended(&caller, reply.id, self.wait).await?;
+            self.sessions.deliveries.note_message(caller.user_id, &reply);
+            sent.reply = Some(reply);
         }
+        self.sessions.deliveries.note_message(caller.user_id, &sent.message);
         let (message, reply) = (Some(sent.message.into()), sent.reply.map(Into::into));
         Ok(Response::new(proto::SendMessageResponse { message, reply }))
     }

@@ -144,6 +144,9 @@ fn payload(draft: Draft) -> Payload {
         Happening::Read { user_id, seq } => {
             Payload::Read(proto::MessagesRead { conversation_id, user_id: user_id.to_string(), seq })
         }
+        Happening::Delivered { user_id, seq } => {
+            Payload::MessageDelivered(proto::MessagesDelivered { conversation_id, user_id: user_id.to_string(), seq })
+        }
         Happening::Typing { user_id, username, is_typing } => {
             Payload::Typing(proto::UserTyping { conversation_id, user_id: user_id.to_string(), username, is_typing })
         }

@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     model::{
         clock::Day,
+        history::Window,
         page::{self, PageRequest},
     },
 };
@@ -42,6 +43,16 @@ pub(crate) fn page(page_size: i32, page_token: &str) -> Result<PageRequest> {
 /// The token for the next page; empty when there is none.
 pub(crate) fn next_page_token(next: Option<&str>) -> String {
     next.map(page::token).unwrap_or_default()
+}
+
+/// Reads from where a history is wanted, in which direction.
+pub(crate) fn window(before_seq: Option<i64>, after_seq: Option<i64>) -> Result<Window> {
+    match (before_seq, after_seq) {
+        (None, None) => Ok(Window::Latest),
+        (Some(seq), None) => Ok(Window::Before(seq)),
+        (None, Some(seq)) => Ok(Window::After(seq)),
+        (Some(_), Some(_)) => Err(Error::invalid("after_seq", "cannot be set together with before_seq")),
+    }
 }
 
 /// Reads an enumeration's number.

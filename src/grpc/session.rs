@@ -158,7 +158,7 @@ fn command(frame: proto::ClientFrame) -> Result<Command> {
         }
         Payload::History(history) => Ok(Command::History {
             conversation_id: parse::id("conversation_id", &history.conversation_id)?,
-            before_seq: history.before_seq,
+            window: parse::window(history.before_seq, history.after_seq)?,
             limit: history.limit.map_or(Ok(page::DEFAULT_SIZE), limit)?,
         }),
         Payload::AuthRefresh(refresh) => Ok(Command::RefreshAuth { token: refresh.token }),

@@ -123,6 +123,8 @@ pub struct Member {
     pub role: MemberRole,
     /// The `seq` up to which the user has read.
     pub last_read_seq: i64,
+    /// The `seq` up to which messages have reached the user.
+    pub delivered_seq: i64,
     /// When the user joined.
     pub joined_at: Timestamp,
 }

@@ -15,6 +15,14 @@ use super::{
     usage::Usage,
 };
 
+/// What of a user may change so often that only the latest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Typing,
+    Presence,
+    Delivery,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Happening {
@@ -107,6 +115,13 @@ pub enum Happening {
         /// Up to where.
         seq: i64,
     },
+    /// Messages have reached a member. Never kept.
+    Delivered {
+        /// Who.
+        user_id: UserId,
+        /// Up to where.
+        seq: i64,
+    },
     /// A member writes, or no longer does. Never kept.
     Typing {
         /// Who.
@@ -133,18 +148,24 @@ pub enum Happening {
 }
 
 impl Happening {
-    /// Whose presence it tells; `None` for what is not about presence.
+    /// Of whom it tells how they are right now, so that they need not be told; `None` for what is no such thing.
     pub fn present(&self) -> Option<UserId> {
-        match self {
-            Self::Typing { user_id, .. } | Self::Joined { user_id, .. } | Self::Left { user_id, .. } => Some(*user_id),
-            _ => None,
-        }
+        self.state().map(|(user_id, _)| user_id)
     }
 
-    /// Whether of this and an earlier one, both about the presence of one user, the later says it all.
+    /// Whether of this and an earlier one, both of the same kind about one user, the later says it all.
     pub fn replaces(&self, earlier: &Self) -> bool {
-        let is_typing = |happening: &Self| matches!(happening, Self::Typing { .. });
-        self.present().is_some() && self.present() == earlier.present() && is_typing(self) == is_typing(earlier)
+        self.state().is_some() && self.state() == earlier.state()
+    }
+
+    /// Of whom it tells which state.
+    fn state(&self) -> Option<(UserId, State)> {
+        match self {
+            Self::Typing { user_id, .. } => Some((*user_id, State::Typing)),
+            Self::Joined { user_id, .. } | Self::Left { user_id, .. } => Some((*user_id, State::Presence)),
+            Self::Delivered { user_id, .. } => Some((*user_id, State::Delivery)),
+            _ => None,
+        }
     }
 
     /// How the run of a message began.
@@ -193,7 +214,7 @@ impl Happening {
 pub struct Draft {
     /// The conversation that it happened in.
     pub conversation_id: ConversationId,
-    /// The message that it is about; of `Read` and of presence none.
+    /// The message that it is about; of markers and of presence none.
     pub message_id: Option<MessageId>,
     /// What happened.
     pub happening: Happening,
@@ -232,7 +253,7 @@ impl Event {
         self.offset > 0
     }
 
-    /// Whether a viewer who gets this need not get an earlier one: both tell the presence of one user in one place.
+    /// Whether a viewer who gets this need not get an earlier one: both tell the same of one user in one place.
     pub fn says_more_than(&self, earlier: &Self) -> bool {
         !earlier.is_kept() && self.topic == earlier.topic && self.draft.happening.replaces(&earlier.draft.happening)
     }
@@ -246,15 +267,14 @@ impl Event {
                 | Happening::Thinking { content }
                 | Happening::Snapshot { content }
                 | Happening::ToolResult { content, .. } => content.len(),
-                Happening::Message(message) | Happening::MessageUpdated(message) => {
-                    message.content.len() + message.tool_calls.iter().map(ToolCall::weight).sum::<usize>()
-                }
+                Happening::Message(message) | Happening::MessageUpdated(message) => message.weight(),
                 Happening::ToolCall { arguments, .. } => tool::weight(arguments),
                 Happening::Start { .. }
                 | Happening::End { .. }
                 | Happening::Failed { .. }
                 | Happening::MessageDeleted
                 | Happening::Read { .. }
+                | Happening::Delivered { .. }
                 | Happening::Typing { .. }
                 | Happening::Joined { .. }
                 | Happening::Left { .. } => 0,

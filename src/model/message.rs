@@ -153,3 +153,10 @@ pub struct Message {
     /// When it last changed.
     pub updated_at: Timestamp,
 }
+
+impl Message {
+    /// Roughly what its texts cost in memory, in bytes.
+    pub fn weight(&self) -> usize {
+        self.content.len() + self.tool_calls.iter().map(ToolCall::weight).sum::<usize>()
+    }
+}

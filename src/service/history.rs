@@ -1,6 +1,6 @@
 //! Histories: reading, searching and deleting messages, and how far members have read.
 
-use super::{access::Access, text::query_fault};
+use super::{access::Access, deliveries::Deliveries, text::query_fault};
 use crate::{
     error::{Error, Result},
     live::bus::Bus,
@@ -24,13 +24,14 @@ pub struct Histories {
     access: Access,
     store: Store,
     bus: Bus,
+    deliveries: Deliveries,
     clock: Clock,
 }
 
 impl Histories {
-    /// Tells the bus what was deleted and read.
-    pub fn new(access: Access, store: Store, bus: Bus, clock: Clock) -> Self {
-        Self { access, store, bus, clock }
+    /// Tells the bus what was deleted and read, and `deliveries` who has which messages by it.
+    pub fn new(access: Access, store: Store, bus: Bus, deliveries: Deliveries, clock: Clock) -> Self {
+        Self { access, store, bus, deliveries, clock }
     }
 
     /// A page of a conversation's history.
@@ -42,7 +43,11 @@ impl Histories {
         match request.window {
             Window::Before(seq) if seq < 0 => Err(Error::invalid("before_seq", "must not be negative")),
             Window::After(seq) if seq < 0 => Err(Error::invalid("after_seq", "must not be negative")),
-            _ => self.store.history(&membership, request).await,
+            _ => {
+                let history = self.store.history(&membership, request).await?;
+                self.deliveries.note_page(&membership, request.window, &history.messages);
+                Ok(history)
+            }
         }
     }
 

@@ -6,6 +6,8 @@ mod answer;
 pub(crate) mod content;
 pub mod contexts;
 pub mod conversations;
+pub mod deliveries;
+mod delivery_notes;
 pub mod export;
 pub mod history;
 pub mod identity;

@@ -7,6 +7,7 @@ use crate::{
     model::{
         clock::Timestamp,
         event::{Draft, Event},
+        history::Window,
         ids::{ConnectionId, ConversationId, MessageId, UserId},
         message::Message,
         presence::{Status, StatusChange},
@@ -61,8 +62,8 @@ pub enum Command {
     History {
         /// Of which conversation.
         conversation_id: ConversationId,
-        /// Only messages before this `seq`.
-        before_seq: Option<i64>,
+        /// From where, in which direction.
+        window: Window,
         /// How many.
         limit: u16,
     },
@@ -169,7 +170,7 @@ pub enum Answer {
         conversation_id: ConversationId,
         /// In ascending `seq`.
         messages: Vec<Message>,
-        /// Whether older ones remain.
+        /// Whether more lie beyond, in the direction that was asked for.
         has_more: bool,
     },
     /// Somebody who shares a conversation with the viewer is something else now.

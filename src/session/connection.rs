@@ -15,6 +15,7 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
 use super::{
+    backlog::Backlog,
     command::{Answer, Command, Outgoing},
     credit::{Breaker, Credit, Report},
     health::Health,
@@ -22,6 +23,7 @@ use super::{
     limits::{Entrance, Pace},
     mailbox::Letter,
     presence::Attendance,
+    receipt::Receipts,
     recovery::Recovery,
     seat::Seat,
     sessions::Sessions,
@@ -64,12 +66,14 @@ pub(super) struct Connection {
     pub(super) seat: Seat,
     pub(super) caller: Caller,
     pub(super) shown: Shown,
+    pub(super) backlog: Backlog,
     pub(super) recovery: Recovery,
     pub(super) attendance: Attendance,
     pub(super) expiry: Expiry,
     pace: Pace,
     credit: Credit,
     breaker: Breaker,
+    receipts: Receipts,
     health: Arc<Mutex<Health>>,
     judged_at: Instant,
     /// What goes to the viewer next.
@@ -106,6 +110,7 @@ pub fn connect(
         Box::pin(connection.establish(opening.conversation)).await;
         let end = loop {
             while connection.credit.is_open() && let Some(outgoing) = connection.ready.pop_front() {
+                connection.receipts.note(&outgoing);
                 let frame = write(outgoing);
                 connection.credit.spend(frame.len());
                 yield Ok(frame);
@@ -138,9 +143,11 @@ impl Connection {
             breaker: Breaker::new(rules.breaker_failures),
             judged_at: Instant::now() + rules.standards.interval,
             shown: Shown::default(),
+            backlog: Backlog::default(),
             recovery: Recovery::default(),
             ready: VecDeque::new(),
             held: VecDeque::new(),
+            receipts: Receipts::new(sessions.deliveries.clone(), caller.user_id),
             sessions,
             seat,
             caller,
@@ -254,8 +261,8 @@ impl Connection {
 
     /// Shows an event, or what of it the viewer has not seen.
     pub(super) fn show(&mut self, event: Arc<Event>) {
-        // Nobody is told of themselves.
-        if event.draft.happening.present() == Some(self.caller.user_id) {
+        // Nobody is told of themselves, nor of what they were handed when they joined.
+        if event.draft.happening.present() == Some(self.caller.user_id) || self.backlog.has(&event) {
             return;
         }
         self.ready.extend(self.shown.pass(event));

@@ -23,7 +23,7 @@ use crate::{
         message::{Message, MessageRole},
         topic::Topic,
     },
-    service::runs::Runs,
+    service::{deliveries::Deliveries, runs::Runs},
 };
 
 /// How long nothing may come before the answer is read again: whoever had to tell its end may be gone.
@@ -60,6 +60,7 @@ pub type Step = (Cursor, Draft);
 pub fn follow(
     mut seat: Seat,
     runs: Runs,
+    deliveries: Deliveries,
     lifecycle: Lifecycle,
     following: Following,
 ) -> impl Stream<Item = Result<Step>> + Send {
@@ -73,8 +74,9 @@ pub fn follow(
         }
         let mut shown = after;
         let (is_again, mut is_ahead) = (matches!(coming, Coming::Again), false);
-        let mut is_first = true;
+        let (mut is_first, mut seq) = (true, 0);
         if let Coming::Ahead(reply) = coming {
+            seq = reply.seq;
             yield (Cursor::default(), draft(Happening::start_of(&reply)));
             (is_ahead, is_first) = (true, false);
         }
@@ -83,6 +85,7 @@ pub fn follow(
         'rounds: loop {
             if !std::mem::take(&mut is_ahead) {
                 let (text, message) = so_far(&lifecycle, &runs, membership, message_id).await?;
+                seq = message.seq;
                 if is_first && (is_again || after == Cursor::default() && message.status.is_running()) {
                     yield (Cursor::default(), draft(Happening::start_of(&message)));
                 }
@@ -95,6 +98,7 @@ pub fn follow(
                     for (place, happening) in catch_up(&mut shown, &message.content, &message.tool_calls) {
                         yield (place, draft(happening));
                     }
+                    deliveries.note(conversation_id, membership.user_id, seq);
                     yield (shown, draft(Happening::end_of(&message)));
                     return;
                 }
@@ -135,6 +139,7 @@ pub fn follow(
                         if *content_length > shown.bytes {
                             continue 'rounds;
                         }
+                        deliveries.note(conversation_id, membership.user_id, seq);
                         yield (shown, event.draft.clone());
                         return;
                     }
@@ -152,6 +157,7 @@ pub fn follow(
                     | Happening::MessageUpdated(_)
                     | Happening::MessageDeleted
                     | Happening::Read { .. }
+                    | Happening::Delivered { .. }
                     | Happening::Typing { .. }
                     | Happening::Joined { .. }
                     | Happening::Left { .. } => {}

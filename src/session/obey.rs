@@ -38,8 +38,8 @@ impl Connection {
                 Ok(()) => return Vec::new(),
                 Err(error) => Err(error),
             },
-            Ok(Command::History { conversation_id, before_seq, limit }) => {
-                self.history(conversation_id, before_seq, limit).await
+            Ok(Command::History { conversation_id, window, limit }) => {
+                self.history(conversation_id, window, limit).await
             }
             Ok(Command::RefreshAuth { token }) => self.refresh(token).await,
             Ok(Command::Type { conversation_id, is_typing }) => match self.write(conversation_id, is_typing).await {
@@ -158,9 +158,8 @@ impl Connection {
         Ok(())
     }
 
-    async fn history(&self, conversation_id: ConversationId, before_seq: Option<i64>, limit: u16) -> Result<Answer> {
+    async fn history(&self, conversation_id: ConversationId, window: Window, limit: u16) -> Result<Answer> {
         let (histories, caller) = (self.sessions.histories.clone(), self.caller.clone());
-        let window = before_seq.map_or(Window::Latest, Window::Before);
         let request = HistoryRequest { window, size: limit, include_siblings: false };
         let page = async move { histories.list(&caller, conversation_id, &request).await };
         let History { messages, next } = self.sessions.run(page).await?;

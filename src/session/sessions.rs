@@ -18,8 +18,8 @@ use crate::{
         clock::Clock,
     },
     service::{
-        access::Access, accounts::Accounts, history::Histories, limits::Limits, messages::Messages,
-        presence::Presences, runs::Runs,
+        access::Access, accounts::Accounts, deliveries::Deliveries, history::Histories, limits::Limits,
+        messages::Messages, presence::Presences, runs::Runs,
     },
 };
 
@@ -58,6 +58,8 @@ pub struct Sessions {
     pub messages: Messages,
     /// Reads.
     pub histories: Histories,
+    /// Knows what has reached whom.
+    pub deliveries: Deliveries,
     /// Follows answers.
     pub runs: Runs,
     /// How much may be sent.

@@ -86,6 +86,7 @@ impl Store {
                 members::user_id.eq(user),
                 members::role.eq(role),
                 members::last_read_seq.eq(0),
+                members::delivered_seq.eq(0),
                 members::joined_at.eq(now),
             ))
         };

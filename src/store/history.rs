@@ -27,10 +27,10 @@ use crate::{
 };
 
 /// A version of a message: its seq, what it is a version of, and itself.
-type Version = (i64, ConversationId, Option<MessageId>, MessageRole, MessageId);
+pub(super) type Version = (i64, ConversationId, Option<MessageId>, MessageRole, MessageId);
 
 /// A piece of a run's text.
-type Piece = (MessageId, String);
+pub(super) type Piece = (MessageId, String);
 
 /// Fills in what a message's own row does not hold, with a query each for the versions, the tools that answers called and,
 /// when runs last, their text. To be used within `snapshot!`: a run that ends in between would seem to have no text.
@@ -65,6 +65,8 @@ macro_rules! fill_in {
         messages
     }};
 }
+
+pub(super) use fill_in;
 
 impl Store {
     /// A page of the conversation's history.
@@ -162,7 +164,7 @@ impl Store {
 
 /// Names the versions of each message, oldest first, where there is more than one. Versions of a message answer the same
 /// message and have the same role.
-fn set_siblings(messages: &mut [Message], mut versions: Vec<Version>) {
+pub(super) fn set_siblings(messages: &mut [Message], mut versions: Vec<Version>) {
     versions.sort_unstable_by_key(|(seq, ..)| *seq);
     let mut groups: HashMap<_, Vec<MessageId>> = HashMap::new();
     for (_, conversation, parent, role, id) in versions {
@@ -175,7 +177,7 @@ fn set_siblings(messages: &mut [Message], mut versions: Vec<Version>) {
 }
 
 /// Puts the text so far into the messages whose run lasts; `pieces` are in the order of their run.
-fn set_text_so_far(messages: &mut [Message], pieces: Vec<Piece>) {
+pub(super) fn set_text_so_far(messages: &mut [Message], pieces: Vec<Piece>) {
     let mut texts: HashMap<MessageId, String> = HashMap::new();
     for (id, piece) in pieces {
         texts.entry(id).or_default().push_str(&piece);

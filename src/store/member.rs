@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use diesel::prelude::*;
+use diesel::{dsl::min, prelude::*};
 use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
     conversation::{claim, no_such_user},
     page, read,
-    schema::{members, messages, users},
+    schema::{conversations, members, messages, users},
     transaction,
 };
 use crate::{
@@ -47,6 +47,7 @@ struct MemberRow {
     username: String,
     role: MemberRole,
     last_read_seq: i64,
+    delivered_seq: i64,
     joined_at: Timestamp,
 }
 
@@ -123,7 +124,7 @@ impl Store {
         Ok(Page::cut(entries, request, |last| page::pair(last.joined_at.as_micros(), last.user_id)))
     }
 
-    /// Adds a user to the conversation, or changes the role of one who is in it.
+    /// Adds a user to the conversation, of whose messages so far none waits for them, or changes the role of one who is in it.
     ///
     /// # Errors
     /// [`Error::NotFound`] for a user who does not exist and when the conversation is gone, [`Error::PermissionDenied`] for
@@ -138,12 +139,15 @@ impl Store {
         let conversation = membership.conversation_id;
         transaction!(self, "put_member", |connection| {
             claim!(connection, membership, MemberRole::Owner, now);
+            let last_seq: i64 =
+                conversations::table.find(conversation).select(conversations::last_seq).first(connection).await?;
             diesel::insert_into(members::table)
                 .values((
                     members::conversation_id.eq(conversation),
                     members::user_id.eq(user),
                     members::role.eq(role),
                     members::last_read_seq.eq(0),
+                    members::delivered_seq.eq(last_seq),
                     members::joined_at.eq(now),
                 ))
                 .on_conflict((members::conversation_id, members::user_id))
@@ -187,13 +191,26 @@ impl Store {
         })
     }
 
-    /// Moves the member's read marker forward to `seq`, never back.
+    /// Moves the member's read marker forward to `seq`, never back. What was read was delivered, but for answers whose
+    /// run lasts: of these the end is still to come.
     pub(crate) async fn mark_read(&self, membership: &Membership, seq: i64) -> Result<ReadMarker> {
         let member = members::table.find((membership.conversation_id, membership.user_id));
         transaction!(self, "mark_read", |connection| {
             let moved = diesel::update(member)
                 .filter(members::last_read_seq.lt(seq))
                 .set(members::last_read_seq.eq(seq))
+                .execute(connection)
+                .await?;
+            let running: Option<i64> = messages::table
+                .filter(messages::conversation_id.eq(membership.conversation_id))
+                .filter(messages::lease_owner.is_not_null())
+                .select(min(messages::seq))
+                .first(connection)
+                .await?;
+            let delivered = running.map_or(seq, |running| seq.min(running - 1));
+            diesel::update(member)
+                .filter(members::delivered_seq.lt(delivered))
+                .set(members::delivered_seq.eq(delivered))
                 .execute(connection)
                 .await?;
             let marker: Option<i64> = member.select(members::last_read_seq).first(connection).await.optional()?;
@@ -210,6 +227,7 @@ impl From<MemberRow> for Member {
             username: row.username,
             role: row.role,
             last_read_seq: row.last_read_seq,
+            delivered_seq: row.delivered_seq,
             joined_at: row.joined_at,
         }
     }

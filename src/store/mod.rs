@@ -5,6 +5,7 @@ mod connection;
 mod context;
 mod conversation;
 mod database;
+mod delivery;
 mod fault;
 mod history;
 mod key;
@@ -66,6 +67,7 @@ enum Pools {
 
 pub(crate) use chunk::Chunk;
 pub use database::Database;
+pub(crate) use delivery::{Delivered, Receipt};
 pub use migration::Refused;
 pub(crate) use opening::Opening;
 pub use row::Row;

@@ -69,6 +69,7 @@ impl Store {
                     members::user_id.eq(owner),
                     members::role.eq(MemberRole::Owner),
                     members::last_read_seq.eq(0_i64),
+                    members::delivered_seq.eq(0_i64),
                     members::joined_at.eq(opening.now),
                 ))
                 .execute(connection)

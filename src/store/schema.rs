@@ -88,6 +88,7 @@ table! {
         user_id -> sql::Id,
         role -> Text,
         last_read_seq -> BigInt,
+        delivered_seq -> BigInt,
         joined_at -> sql::Instant,
     }
 }

@@ -25,6 +25,7 @@ use colloquy::{
     },
     service::{
         access::Access,
+        deliveries::Deliveries,
         runs::{Limits, Makers, Runs},
     },
     session::{
@@ -85,6 +86,7 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
     };
     let conversation_id: ConversationId = conversation.parse().unwrap();
     let message_id: MessageId = answer.parse().unwrap();
+    let deliveries = Deliveries::new(store.clone(), bus.clone(), 0);
     let membership = Access::new(store).message(&caller, message_id, MemberRole::Viewer).await.unwrap();
     let topic = Topic::Conversation(conversation_id);
     let publish = async |happening| {
@@ -99,7 +101,7 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
     publish(token("a ", 0)).await;
     publish(token("b ", 2)).await;
     let following = Following { membership, message_id, after: Cursor::default(), coming: Coming::Back };
-    let mut steps = pin!(follow(seat, runs, lifecycle, following));
+    let mut steps = pin!(follow(seat, runs, deliveries, lifecycle, following));
     assert!(matches!(next(&mut steps).await, Happening::Start { .. }));
     assert_eq!(next(&mut steps).await, token("a b ", 0));
 

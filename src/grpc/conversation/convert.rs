@@ -5,7 +5,7 @@ use crate::{
     grpc::parse,
     model::{
         conversation::{Context, Conversation, ConversationChange, Member, MemberRole, NewConversation, OnBusy},
-        history::{History, HistoryRequest, Window},
+        history::{History, HistoryRequest},
         ids::UserId,
         page,
     },
@@ -44,12 +44,7 @@ pub(super) fn history_request(request: &proto::ListMessagesRequest) -> Result<Hi
         (limit, size) if size == 0 || size == limit => parse::size("limit", limit)?,
         _ => return Err(Error::invalid("limit", "says something else than page_size")),
     };
-    let cursor = match (request.before_seq, request.after_seq) {
-        (None, None) => Window::Latest,
-        (Some(seq), None) => Window::Before(seq),
-        (None, Some(seq)) => Window::After(seq),
-        (Some(_), Some(_)) => return Err(Error::invalid("after_seq", "cannot be set together with before_seq")),
-    };
+    let cursor = parse::window(request.before_seq, request.after_seq)?;
     let window = match request.page_token.as_str() {
         "" => cursor,
         token => page::key(token)
@@ -129,6 +124,7 @@ impl From<Member> for proto::Member {
             username: member.username,
             role: proto::MemberRole::from(member.role).into(),
             last_read_seq: member.last_read_seq,
+            delivered_seq: member.delivered_seq,
             joined_at: Some(member.joined_at.into()),
         }
     }
