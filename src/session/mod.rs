@@ -1,5 +1,6 @@
 //! Live connections of this node: who sees what, and what waits for whom.
 
+mod backlog;
 pub mod command;
 pub mod connection;
 pub mod credit;
@@ -11,6 +12,7 @@ pub mod limits;
 pub mod mailbox;
 mod obey;
 pub mod presence;
+mod receipt;
 mod recovery;
 pub mod seat;
 pub mod sessions;

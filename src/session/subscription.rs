@@ -46,6 +46,7 @@ impl Connection {
         let mut refused = Vec::new();
         // What was missed of all of them shares one page; the rest is recovered beside what is live.
         let bytes = self.sessions.rules.page_bytes / wanted.len().max(1);
+        self.backlog.make_room();
         for Wanted { name, topic, since } in wanted {
             if self.seat.topics().count() >= MAX_TOPICS {
                 refused.push(Violation { field: name, description: format!("{MAX_TOPICS} topics are joined already") });
@@ -81,6 +82,7 @@ impl Connection {
     /// Joins one conversation from now on, or says that there is none.
     pub(super) async fn join(&mut self, reply_to: Option<String>, id: ConversationId) -> Vec<Outgoing> {
         let topic = Topic::Conversation(id);
+        self.backlog.make_room();
         match self.may_see(Some(&topic)).await {
             Ok(membership) => {
                 let (joined, missed) = self.enter(topic, None, membership, 0).await;
@@ -91,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// Joins a topic that the viewer may see: what was missed of it, and answers under way where that is not all.
+    /// Joins a topic that the viewer may see: what was missed of it, or what waited, and answers under way.
     async fn enter(
         &mut self,
         topic: Topic,
@@ -113,6 +115,7 @@ impl Connection {
         if let Some(membership) = membership
             && (since.is_none() || opened.gap.is_some())
         {
+            missed.extend(self.hand_over(membership).await);
             missed.extend(self.answers_under_way(membership).await);
         }
         let gap = opened.gap.map(|gap| gap.as_str());

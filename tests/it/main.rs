@@ -15,6 +15,7 @@ mod cluster;
 mod contract;
 mod conversations;
 mod database;
+mod deliveries;
 mod durable;
 mod following;
 mod frames;
