@@ -135,6 +135,8 @@ async fn who_joins_in_mid_answer_gets_the_text_so_far_and_then_what_is_new() {
 
     let mut socket = bob.socket().await;
     subscribe(&mut socket, &conversation, json!({})).await;
+    let question = socket.next().await.unwrap();
+    assert_eq!((&question["type"], &question["data"]["content"]), (&"message".into(), &"hi".into()));
     let start = socket.next().await.unwrap();
     assert_eq!((&start["type"], &start["data"]["message_id"]), (&"start".into(), &answer.into()));
     let snapshot = socket.next().await.unwrap();
