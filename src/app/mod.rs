@@ -69,7 +69,7 @@ use crate::{
         presence::Presences,
         runs::{Limits, Makers, Runs},
         tokens::{TokenPolicy, Tokens},
-        users::Users,
+        users::{self, Users},
     },
     session::{hub::Hub, presence, sessions::Sessions, signals},
     store::Store,
@@ -154,7 +154,16 @@ impl App {
         let makers =
             Makers { models: models.clone(), tools: tools.clone(), cache: response_cache(settings, redis.as_ref()) };
         let runs = Runs::new(store.clone(), bus.clone(), signals.clone(), makers, clock, lifecycle.clone(), limits);
-        let users = Users::new(store.clone(), clock, passwords, throttle, identities, signals.clone(), runs.clone());
+        let users = Users::new(users::Parts {
+            store: store.clone(),
+            clock,
+            passwords,
+            throttle,
+            identities,
+            signals: signals.clone(),
+            runs: runs.clone(),
+            policy: settings.content_policy,
+        });
         let messages = Messages::new(
             access.clone(),
             store.clone(),

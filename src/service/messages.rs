@@ -248,6 +248,8 @@ impl Messages {
             return Err(Error::invalid("client_message_id", format!("must have 1 to {MAX_CLIENT_ID} characters")));
         }
         content::check(self.rules.policy, "content", &sending.content)?;
+        let client_message_id = sending.client_message_id.as_deref().unwrap_or_default();
+        content::check(self.rules.policy, "client_message_id", client_message_id)?;
         self.check_model(sending.model.as_deref())
     }
 

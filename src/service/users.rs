@@ -1,7 +1,8 @@
 //! Accounts as people see them: their own, and each other's public part.
 
-use super::{identity::Identities, passwords::Passwords, runs::Runs};
+use super::{content, identity::Identities, passwords::Passwords, runs::Runs};
 use crate::{
+    config::ContentPolicy,
     error::{Error, Result},
     live::{
         signal::{Signal, Signals},
@@ -27,46 +28,51 @@ const MAX_USAGE_DAYS: u16 = 366;
 /// What somebody hears who does not know the password that is to be changed.
 const WRONG_PASSWORD: Error = Error::Unauthenticated("the current password is wrong");
 
-/// Reads and changes accounts. Cheap to clone.
+/// What accounts are changed with.
 #[derive(Clone)]
-pub struct Users {
-    store: Store,
-    clock: Clock,
-    passwords: Passwords,
-    throttle: Throttle,
-    identities: Identities,
-    signals: Signals,
-    runs: Runs,
+pub struct Parts {
+    /// Where accounts are kept.
+    pub store: Store,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Checks passwords.
+    pub passwords: Passwords,
+    /// Holds sign-in back.
+    pub throttle: Throttle,
+    /// Knows who is signed in.
+    pub identities: Identities,
+    /// Tells which sessions end with an account.
+    pub signals: Signals,
+    /// Ends the runs that an account leaves behind.
+    pub runs: Runs,
+    /// What happens to markup.
+    pub policy: ContentPolicy,
 }
 
+/// Reads and changes accounts. Cheap to clone.
+#[derive(Clone)]
+pub struct Users(Parts);
+
 impl Users {
-    /// Throttle and identities are those that sign people in; `signals` and `runs` end what leaves with an account.
-    pub fn new(
-        store: Store,
-        clock: Clock,
-        passwords: Passwords,
-        throttle: Throttle,
-        identities: Identities,
-        signals: Signals,
-        runs: Runs,
-    ) -> Self {
-        Self { store, clock, passwords, throttle, identities, signals, runs }
+    /// Throttle and identities are those that sign people in.
+    pub fn new(parts: Parts) -> Self {
+        Self(parts)
     }
 
     /// An account; its email is for the user alone.
     pub(crate) async fn user(&self, id: UserId) -> Result<User> {
-        self.store.user(id).await?.ok_or(Error::NotFound("user"))
+        self.0.store.user(id).await?.ok_or(Error::NotFound("user"))
     }
 
     /// Active users whose name begins with the query.
     pub(crate) async fn search(&self, query: &str, page: &PageRequest) -> Result<Page<User>> {
         Error::of_faults([("query", user::name_query_fault(query))])?;
-        self.store.search_users(query, page).await
+        self.0.store.search_users(query, page).await
     }
 
     /// What the caller's messages cost from the first to the last day, by day and model.
     pub(crate) async fn usage(&self, caller: &Caller, from: Option<Day>, to: Option<Day>) -> Result<Vec<DailyUsage>> {
-        let last = to.unwrap_or_else(|| self.clock.now().into());
+        let last = to.unwrap_or_else(|| self.0.clock.now().into());
         let first = from.unwrap_or_else(|| last.minus(USAGE_DAYS));
         if first > last || first < last.minus(MAX_USAGE_DAYS) {
             return Err(Error::invalid(
@@ -74,7 +80,7 @@ impl Users {
                 format!("must be at most {MAX_USAGE_DAYS} days before `to`, not after"),
             ));
         }
-        self.store.daily_usage(caller.user_id, first, last).await
+        self.0.store.daily_usage(caller.user_id, first, last).await
     }
 
     /// Changes the caller's account.
@@ -84,7 +90,8 @@ impl Users {
             ("email", changes.email.as_deref().and_then(user::email_fault)),
             ("display_name", changes.display_name.as_deref().and_then(user::display_name_fault)),
         ])?;
-        let changed = self.store.update_user(caller.user_id, changes, self.clock.now()).await?;
+        content::check(self.0.policy, "display_name", changes.display_name.as_deref().unwrap_or_default())?;
+        let changed = self.0.store.update_user(caller.user_id, changes, self.0.clock.now()).await?;
         changed.ok_or(Error::NotFound("user"))
     }
 
@@ -92,16 +99,16 @@ impl Users {
     /// in: a stolen session must not be a way to guess the password.
     pub(crate) async fn change_password(&self, caller: &Caller, current: String, new: String) -> Result<()> {
         Error::of_faults([("new_password", user::password_fault(&new))])?;
-        self.throttle.admit(&caller.username, "").await?;
-        let old_hash = self.store.password_hash(caller.user_id).await?;
-        let matches = self.passwords.verify(current, old_hash.clone()).await?;
+        self.0.throttle.admit(&caller.username, "").await?;
+        let old_hash = self.0.store.password_hash(caller.user_id).await?;
+        let matches = self.0.passwords.verify(current, old_hash.clone()).await?;
         let old_hash = old_hash.filter(|_| matches).ok_or(WRONG_PASSWORD)?;
-        self.throttle.forgive(&caller.username, "").await;
-        let new_hash = self.passwords.hash(new).await?;
-        let now = self.clock.now();
+        self.0.throttle.forgive(&caller.username, "").await;
+        let new_hash = self.0.passwords.hash(new).await?;
+        let now = self.0.clock.now();
         let hashes = (old_hash.as_str(), new_hash.as_str());
-        let ended = self.store.change_password(caller.user_id, caller.session_id, hashes, now).await?;
-        self.identities.end(&ended.ok_or(WRONG_PASSWORD)?).await;
+        let ended = self.0.store.change_password(caller.user_id, caller.session_id, hashes, now).await?;
+        self.0.identities.end(&ended.ok_or(WRONG_PASSWORD)?).await;
         Ok(())
     }
 
@@ -109,19 +116,19 @@ impl Users {
     /// runs are to end.
     pub(crate) async fn delete(&self, caller: &Caller) -> Result<()> {
         // Most are stopped before: what is deleted keeps the log waiting.
-        for (conversation_id, run) in self.store.runs_of_owner(caller.user_id).await? {
+        for (conversation_id, run) in self.0.store.runs_of_owner(caller.user_id).await? {
             let membership = Membership { conversation_id, user_id: caller.user_id, role: MemberRole::Owner };
-            self.runs.ask_to_stop(&membership, run).await?;
+            self.0.runs.ask_to_stop(&membership, run).await?;
         }
-        let Departure { sessions, conversations, runs } = self.store.delete_user(caller.user_id).await?;
+        let Departure { sessions, conversations, runs } = self.0.store.delete_user(caller.user_id).await?;
         for run in runs {
             // The word that the store would keep is gone with the message.
-            self.runs.hurry(run);
+            self.0.runs.hurry(run);
         }
         for conversation in conversations {
-            self.signals.send(Signal::ConversationEnded(conversation));
+            self.0.signals.send(Signal::ConversationEnded(conversation));
         }
-        self.identities.end(&sessions).await;
+        self.0.identities.end(&sessions).await;
         tracing::info!(user_id = %caller.user_id, "account deleted");
         Ok(())
     }

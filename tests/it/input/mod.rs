@@ -2,6 +2,7 @@
 
 mod frames;
 mod lists;
+mod markup;
 mod messages;
 
 use reqwest::Method;
@@ -73,9 +74,10 @@ impl Case {
 /// The id of no conversation.
 const NOBODYS: &str = "0198c0de-0000-7000-8000-000000000000";
 
-/// A conversation of the caller's, one of somebody else's.
+/// A conversation of the caller's with a message of theirs, one of somebody else's.
 struct Ids {
     own: String,
+    sent: String,
     foreign: String,
 }
 
@@ -83,7 +85,11 @@ struct Ids {
 async fn refused(server: &Server, cases: impl FnOnce(&Ids) -> Vec<Case>) {
     let alice = server.register("alice").await;
     let bob = server.register("bob").await;
-    let ids = Ids { own: alice.conversation().await, foreign: bob.conversation().await };
+    let (own, foreign) = (alice.conversation().await, bob.conversation().await);
+    let path = format!("/api/v1/conversations/{own}/messages");
+    let (_, body) = alice.post(&path, json!({ "content": "hello", "reply": false })).await;
+    let sent = body["message"]["id"].as_str().unwrap().to_owned();
+    let ids = Ids { own, sent, foreign };
     let rows = server.data().rows();
     let mut wrong = Vec::new();
     for case in cases(&ids) {
