@@ -103,9 +103,9 @@ async fn who_leaves_takes_along_what_nobody_else_owns() {
     server.data().sql(
         "INSERT INTO conversations (id, title, on_busy, last_seq, created_at, updated_at)
          VALUES ('01890000-0000-7000-8000-000000000001', '', 'queue', 0, 'epoch', 'epoch'), ('01890000-0000-7000-8000-000000000002', '', 'queue', 0, 'epoch', 'epoch'), ('01890000-0000-7000-8000-000000000003', '', 'queue', 0, 'epoch', 'epoch');
-         INSERT INTO members SELECT '01890000-0000-7000-8000-000000000001', id, CASE username WHEN 'alice' THEN 'owner' ELSE 'member' END, 0, 'epoch' FROM users;
-         INSERT INTO members SELECT '01890000-0000-7000-8000-000000000002', id, 'owner', 0, 'epoch' FROM users;
-         INSERT INTO members SELECT '01890000-0000-7000-8000-000000000003', id, CASE username WHEN 'bob' THEN 'owner' ELSE 'viewer' END, 0, 'epoch' FROM users;",
+         INSERT INTO members (conversation_id, user_id, role, last_read_seq, joined_at) SELECT '01890000-0000-7000-8000-000000000001', id, CASE username WHEN 'alice' THEN 'owner' ELSE 'member' END, 0, 'epoch' FROM users;
+         INSERT INTO members (conversation_id, user_id, role, last_read_seq, joined_at) SELECT '01890000-0000-7000-8000-000000000002', id, 'owner', 0, 'epoch' FROM users;
+         INSERT INTO members (conversation_id, user_id, role, last_read_seq, joined_at) SELECT '01890000-0000-7000-8000-000000000003', id, CASE username WHEN 'bob' THEN 'owner' ELSE 'viewer' END, 0, 'epoch' FROM users;",
     );
 
     alice.users().delete_me(DeleteMeRequest {}).await.unwrap();
