@@ -32,7 +32,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         .client_streaming()
         .server_streaming()
         .build();
-    let session = manual::Service::builder().name("SessionService").package("colloquy.v1").method(connect).build();
+    let health = manual::Method::builder()
+        .name("get_connection_health")
+        .route_name("GetConnectionHealth")
+        .input_type("crate::proto::GetConnectionHealthRequest")
+        .output_type("crate::proto::GetConnectionHealthResponse")
+        .codec_path("tonic_prost::ProstCodec")
+        .build();
+    let service = manual::Service::builder().name("SessionService").package("colloquy.v1");
+    let session = service.method(connect).method(health).build();
     let raw = out.join("raw");
     fs::create_dir_all(&raw)?;
     manual::Builder::new().build_client(false).out_dir(raw).compile(&[session]);

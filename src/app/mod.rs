@@ -20,6 +20,7 @@ use crate::{
     config::{SettingError, Settings},
     error::Error,
     grpc::{
+        admin::AdminApi,
         auth::AuthApi,
         chat::ChatApi,
         conversation::ConversationApi,
@@ -37,6 +38,7 @@ use crate::{
         node::Nodes,
         place::Places,
         presence::{Presence, typing::Typing},
+        report::Reports,
         response_cache::ResponseCache,
         signal::Signals,
         throttle::{Throttle, ThrottleLimits},
@@ -49,9 +51,10 @@ use crate::{
         user::NewUser,
     },
     proto::{
-        self, auth_service_server::AuthServiceServer, chat_service_server::ChatServiceServer,
-        conversation_service_server::ConversationServiceServer, presence_service_server::PresenceServiceServer,
-        raw::session_service_server::SessionServiceServer, user_service_server::UserServiceServer,
+        self, admin_service_server::AdminServiceServer, auth_service_server::AuthServiceServer,
+        chat_service_server::ChatServiceServer, conversation_service_server::ConversationServiceServer,
+        presence_service_server::PresenceServiceServer, raw::session_service_server::SessionServiceServer,
+        user_service_server::UserServiceServer,
     },
     service::{
         access::Access,
@@ -71,7 +74,13 @@ use crate::{
         tokens::{TokenPolicy, Tokens},
         users::{self, Users},
     },
-    session::{hub::Hub, presence, sessions::Sessions, signals},
+    session::{
+        analytics::{self, Analytics},
+        hub::Hub,
+        presence,
+        sessions::Sessions,
+        signals,
+    },
     store::Store,
     tools::Tools,
 };
@@ -211,6 +220,8 @@ impl App {
             presence,
             typing,
             presences,
+            analytics: Analytics::default(),
+            reports: Reports::new(redis.clone(), nodes.clone(), settings.report_interval),
             clock,
             lifecycle: lifecycle.clone(),
         };
@@ -233,6 +244,7 @@ impl App {
             .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models, settings.reply_wait)))
             .add_service(PresenceServiceServer::new(PresenceApi::new(sessions.clone())))
+            .add_service(AdminServiceServer::new(AdminApi::new(sessions.clone())))
             .add_service(
                 SessionServiceServer::new(SessionApi::new(sessions.clone()))
                     .max_decoding_message_size(settings.max_frame_bytes + session::FRAMING),
@@ -274,6 +286,7 @@ impl App {
         self.lifecycle.spawn_helper(presences.clone().keep(self.lifecycle.clone()));
         self.lifecycle.spawn_helper(deliveries.clone().keep(self.lifecycle.clone()));
         self.lifecycle.spawn_helper(presence::pass(self.sessions.clone()));
+        self.lifecycle.spawn_helper(analytics::tell(self.sessions.clone()));
         self.lifecycle.spawn_helper(signals::pass(self.signals, self.sessions));
         self.lifecycle.spawn_helper(health::tell(self.health, self.store, self.redis, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(self.edge.clone().end_stalled());

@@ -215,6 +215,8 @@ settings! {
     delivery_receipts_max_members: u32 = "50";
     /// Within how many seconds other nodes notice that a node is gone.
     node_ttl: Duration = "30" from "1" to "3600";
+    /// How often nodes tell each other of their connections, for analytics, in seconds.
+    report_interval: Duration = "10" from "0.01" to "3600";
     /// How long a call may take, in seconds.
     request_timeout: Duration = "130" from "0.001" to "86400";
     /// How long a send that waits for its answer does so, in seconds; `request_timeout` bounds it too.

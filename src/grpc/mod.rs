@@ -1,5 +1,6 @@
 //! The contract served: a handler reads its caller, parses, calls a rule and converts what comes back.
 
+pub mod admin;
 pub mod auth;
 mod body;
 pub mod chat;

@@ -9,10 +9,15 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use super::{edge::Called as _, frame, parse, presence};
+use super::{
+    edge::Called as _,
+    frame, parse, presence,
+    status::{reason, reason_name},
+};
 use crate::{
     error::{Error, Result},
     model::{
+        connection::{Connection, HealthStatus},
         ids::ConversationId,
         page,
         topic::{Epoch, Topic},
@@ -20,7 +25,7 @@ use crate::{
     proto::{self, client_frame::Payload, raw::session_service_server::SessionService},
     service::messages::Sending,
     session::{
-        command::{Command, Wanted},
+        command::{Answer, Command, Outgoing, Wanted},
         connection::{self, Opening},
         credit::Report,
         sessions::Sessions,
@@ -70,11 +75,46 @@ impl SessionService for SessionApi {
         let entrance = self.sessions.enter(&caller, &request.origin()).await?;
         let broken = Arc::new(OnceLock::new());
         let requests = requests(request.into_inner(), broken.clone());
-        let write = move |outgoing| frame::encode(outgoing, clock);
+        let analytics = self.sessions.analytics.clone();
+        let write = move |outgoing| {
+            if let Outgoing::Answer(_, Answer::Refused(error)) = &outgoing {
+                analytics.refuse(reason_name(reason(error)));
+            }
+            frame::encode(outgoing, clock)
+        };
         let outgoing = connection::connect(self.sessions.clone(), caller, entrance, opening, requests, write);
         // A session ends with its requests: with what was wrong with the last one.
         let ended = stream::iter([broken]).filter_map(|broken| future::ready(broken.get().cloned().map(Err)));
         Ok(Response::new(Box::pin(outgoing.map_err(Status::from).chain(ended))))
+    }
+
+    async fn get_connection_health(
+        &self,
+        request: Request<proto::GetConnectionHealthRequest>,
+    ) -> Result<Response<proto::GetConnectionHealthResponse>, Status> {
+        let caller = request.caller()?;
+        let connections = self.sessions.connections_of(caller.user_id).await;
+        let connections = connections.into_iter().map(Into::into).collect();
+        Ok(Response::new(proto::GetConnectionHealthResponse { connections }))
+    }
+}
+
+impl From<Connection> for proto::ConnectionHealth {
+    fn from(connection: Connection) -> Self {
+        let status = match connection.status {
+            HealthStatus::Healthy => proto::HealthStatus::Healthy,
+            HealthStatus::Degraded => proto::HealthStatus::Degraded,
+            HealthStatus::Unhealthy => proto::HealthStatus::Unhealthy,
+        };
+        Self {
+            connection_id: connection.id.to_string(),
+            user_id: connection.user_id.to_string(),
+            health_score: connection.score,
+            status: status.into(),
+            latency_ms: connection.latency.map(|latency| latency.as_secs_f64() * 1000.0),
+            error_rate: connection.error_rate,
+            last_activity: Some(connection.last_activity.into()),
+        }
     }
 }
 

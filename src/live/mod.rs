@@ -8,6 +8,7 @@ pub mod node;
 pub mod place;
 pub mod presence;
 mod redis;
+pub mod report;
 pub mod response_cache;
 pub mod signal;
 pub mod throttle;

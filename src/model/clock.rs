@@ -36,6 +36,11 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// The moment so long before.
+    pub fn earlier(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// The time from `earlier` to this; zero when it is the other way round.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0).try_into().unwrap_or(0))

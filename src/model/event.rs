@@ -148,6 +148,28 @@ pub enum Happening {
 }
 
 impl Happening {
+    /// The type of its frame.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Start { .. } => "start",
+            Self::Token { .. } => "token",
+            Self::Thinking { .. } => "thinking",
+            Self::ToolCall { .. } => "tool_call",
+            Self::ToolResult { .. } => "tool_result",
+            Self::Snapshot { .. } => "snapshot",
+            Self::End { .. } => "end",
+            Self::Failed { .. } => "error",
+            Self::Message(_) => "message",
+            Self::MessageUpdated(_) => "message.updated",
+            Self::MessageDeleted => "message.deleted",
+            Self::Read { .. } => "read",
+            Self::Delivered { .. } => "message.delivered",
+            Self::Typing { .. } => "typing",
+            Self::Joined { .. } => "user_joined",
+            Self::Left { .. } => "user_left",
+        }
+    }
+
     /// Of whom it tells how they are right now, so that they need not be told; `None` for what is no such thing.
     pub fn present(&self) -> Option<UserId> {
         self.state().map(|(user_id, _)| user_id)

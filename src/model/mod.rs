@@ -2,6 +2,7 @@
 
 pub mod caller;
 pub mod clock;
+pub mod connection;
 pub mod conversation;
 pub mod credential;
 pub mod cursor;

@@ -84,6 +84,25 @@ pub enum Command {
 }
 
 impl Command {
+    /// The type of the frame.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Ping { .. } => "ping",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::Subscribe(_) => "subscribe",
+            Self::Join(_) => "join_session",
+            Self::Unsubscribe(_) => "unsubscribe",
+            Self::Send { .. } => "message",
+            Self::Stop(_) => "stop",
+            Self::Regenerate { .. } => "regenerate",
+            Self::Read { .. } => "read",
+            Self::History { .. } => "history",
+            Self::RefreshAuth { .. } => "auth.refresh",
+            Self::Type { .. } => "typing",
+            Self::Choose(_) => "presence",
+        }
+    }
+
     /// Whether a person is behind it, not a client that keeps its connection alive.
     pub(super) fn is_act(&self) -> bool {
         !matches!(self, Self::Ping { .. } | Self::Heartbeat { .. } | Self::RefreshAuth { .. })
@@ -188,6 +207,27 @@ pub enum Answer {
     },
     /// The frame was refused.
     Refused(Error),
+}
+
+impl Answer {
+    /// The type of the frame.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Established { .. } => "connection.established",
+            Self::Pong { .. } => "pong",
+            Self::HeartbeatAck { .. } => "heartbeat_ack",
+            Self::Subscribed(_) => "subscription.confirmed",
+            Self::Unsubscribed(_) => "subscription.removed",
+            Self::Sent { .. } => "message.accepted",
+            Self::Accepted { .. } => "accepted",
+            Self::History { .. } => "history",
+            Self::StatusChanged(_) => "user.status_changed",
+            Self::AuthRefreshed(_) => "auth.refreshed",
+            Self::AuthExpiring(_) => "auth.expiring",
+            Self::Reconnect { .. } => "reconnect",
+            Self::Refused(_) => "error",
+        }
+    }
 }
 
 /// A subscription in force.

@@ -111,6 +111,7 @@ pub fn connect(
         let end = loop {
             while connection.credit.is_open() && let Some(outgoing) = connection.ready.pop_front() {
                 connection.receipts.note(&outgoing);
+                connection.sessions.analytics.hand(&outgoing);
                 let frame = write(outgoing);
                 connection.credit.spend(frame.len());
                 yield Ok(frame);
@@ -211,6 +212,9 @@ impl Connection {
         if self.seat.is_signed_out() {
             return Flow::Continue(());
         }
+        if let Ok(command) = &command {
+            self.sessions.analytics.take(command);
+        }
         let answers = match self.pace.admit(&self.sessions.limits, &self.caller, &command).await {
             Ok(()) => self.obey(id, command).await,
             Err(flooded @ Error::Flooded { .. }) => return Flow::Break(Some(flooded)),
@@ -226,6 +230,7 @@ impl Connection {
         self.credit.grant(report.credit);
         if let Some(round_trip) = report.round_trip {
             self.health().measure(round_trip);
+            self.sessions.analytics.measure(round_trip);
         }
         (0..report.failed_sends).for_each(|_| self.health().count(true));
         if self.breaker.learn(report) {

@@ -4,6 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
+use crate::model::connection::HealthStatus;
+
 /// What the parts of the score weigh.
 const WEIGHTS: (f64, f64, f64) = (0.5, 0.3, 0.2);
 /// From this score on a connection is healthy.
@@ -52,24 +54,13 @@ pub struct Condition {
     /// From 0, bad, to 1, good.
     pub score: f64,
     /// What the score means.
-    pub status: Status,
+    pub status: HealthStatus,
     /// The mean round trip; `None` until one was measured.
     pub latency: Option<Duration>,
     /// The part of frames that failed, from 0 to 1.
     pub error_rate: f64,
     /// How long the viewer has said nothing.
     pub silence: Duration,
-}
-
-/// What a score means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// From 0.7 on.
-    Healthy,
-    /// From 0.4 on.
-    Degraded,
-    /// Below.
-    Unhealthy,
 }
 
 impl Health {
@@ -111,12 +102,12 @@ impl Health {
             * latency.map_or(1.0, |latency| fall(latency, good_latency, bad_latency.mul_f64(NOTHING_AT)))
             + for_errors * (1.0 - error_rate / (NOTHING_AT * bad_error_rate)).clamp(0.0, 1.0)
             + for_activity * fall(silence, good_silence, bad_silence);
-        Condition { score, status: Status::of(score), latency, error_rate, silence }
+        Condition { score, status: status(score), latency, error_rate, silence }
     }
 
     /// Judges the connection, as is done at every interval: false when it was unhealthy too often in a row.
     pub fn judge(&mut self) -> bool {
-        let is_unhealthy = self.condition().status == Status::Unhealthy;
+        let is_unhealthy = self.condition().status == HealthStatus::Unhealthy;
         self.strikes = if is_unhealthy { self.strikes + 1 } else { 0 };
         self.strikes < self.standards.strikes
     }
@@ -128,13 +119,11 @@ impl Health {
     }
 }
 
-impl Status {
-    fn of(score: f64) -> Self {
-        match score {
-            score if score >= HEALTHY => Self::Healthy,
-            score if score >= DEGRADED => Self::Degraded,
-            _ => Self::Unhealthy,
-        }
+fn status(score: f64) -> HealthStatus {
+    match score {
+        score if score >= HEALTHY => HealthStatus::Healthy,
+        score if score >= DEGRADED => HealthStatus::Degraded,
+        _ => HealthStatus::Unhealthy,
     }
 }
 
@@ -169,16 +158,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn half_the_score_is_latency_three_tenths_errors_and_two_tenths_activity() {
         let table = [
-            (0, 0, 1.0, Status::Healthy),
-            (100, 0, 1.0, Status::Healthy),
-            (550, 0, 0.75, Status::Healthy),
-            (1000, 0, 0.5, Status::Degraded),
-            (5000, 0, 0.5, Status::Degraded),
-            (100, 10, 0.85, Status::Healthy),
-            (100, 20, 0.7, Status::Healthy),
-            (100, 90, 0.7, Status::Healthy),
-            (1000, 10, 0.35, Status::Unhealthy),
-            (1000, 20, 0.2, Status::Unhealthy),
+            (0, 0, 1.0, HealthStatus::Healthy),
+            (100, 0, 1.0, HealthStatus::Healthy),
+            (550, 0, 0.75, HealthStatus::Healthy),
+            (1000, 0, 0.5, HealthStatus::Degraded),
+            (5000, 0, 0.5, HealthStatus::Degraded),
+            (100, 10, 0.85, HealthStatus::Healthy),
+            (100, 20, 0.7, HealthStatus::Healthy),
+            (100, 90, 0.7, HealthStatus::Healthy),
+            (1000, 10, 0.35, HealthStatus::Unhealthy),
+            (1000, 20, 0.2, HealthStatus::Unhealthy),
         ];
         for (round_trip_ms, failed, score, status) in table {
             let condition = scored(round_trip_ms, failed);

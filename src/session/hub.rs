@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    health::Health,
+    health::{Condition, Health},
     lanes::Bounds,
     mailbox::{Letter, Mailbox},
 };
@@ -66,6 +66,29 @@ impl Hub {
         if let Some(viewer) = viewers.get_mut(&id) {
             viewer.health = Some(health);
         }
+    }
+
+    /// What each connection is like.
+    pub(super) fn conditions(&self) -> Vec<(ConnectionId, UserId, Condition)> {
+        let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        let connections =
+            viewers.iter().filter_map(|(id, viewer)| Some((*id, viewer.user_id, viewer.health.as_ref()?)));
+        let condition = |health: &Mutex<Health>| health.lock().unwrap_or_else(PoisonError::into_inner).condition();
+        connections.map(|(id, user, health)| (id, user, condition(health))).collect()
+    }
+
+    /// How many letters wait for all viewers in each lane, the most important first.
+    pub(super) fn lengths(&self) -> [usize; 4] {
+        let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        viewers
+            .values()
+            .map(|viewer| viewer.mailbox.lengths())
+            .fold([0; 4], |sum, lengths| std::array::from_fn(|lane| sum[lane] + lengths[lane]))
+    }
+
+    /// How many topics are viewed.
+    pub(super) fn topics(&self) -> usize {
+        self.0.topics.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// How many viewers there are.

@@ -1,5 +1,6 @@
 //! Live connections of this node: who sees what, and what waits for whom.
 
+pub mod analytics;
 mod backlog;
 pub mod command;
 pub mod connection;

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tracing::Instrument as _;
 
-use super::{health::Standards, hub::Hub, limits::Entrance, seat::Seat};
+use super::{analytics::Analytics, health::Standards, hub::Hub, limits::Entrance, seat::Seat};
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
@@ -12,6 +12,7 @@ use crate::{
         bus::Bus,
         place::Places,
         presence::{Presence, typing::Typing},
+        report::Reports,
     },
     model::{
         caller::{Caller, Origin},
@@ -74,6 +75,10 @@ pub struct Sessions {
     pub typing: Typing,
     /// Who sees who is there.
     pub presences: Presences,
+    /// Counts what passes.
+    pub analytics: Analytics,
+    /// What other nodes count.
+    pub reports: Reports,
     /// Tells the time.
     pub clock: Clock,
     /// Runs what must not be cut short, and tells when to stop.

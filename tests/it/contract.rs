@@ -6,7 +6,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use colloquy::{proto::DESCRIPTORS, session::analytics};
 use futures_util::{StreamExt as _, stream};
+use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -26,6 +28,7 @@ const PUBLIC: Access = [O, O, O, O, O];
 const SIGNED_IN: Access = [U, O, O, O, O];
 const READERS: Access = [U, N, O, O, O];
 const WRITERS: Access = [U, N, P, O, O];
+const ADMINS: Access = [U, P, P, P, P];
 const OWNERS: Access = [U, N, P, P, O];
 
 /// An RPC, a request, and what callers get for it. `{self}` is the caller, `{guest}` another viewer; `{message}` is the
@@ -102,6 +105,8 @@ const ROWS: &[(&str, &str, Access)] = &[
     ("PresenceService/SetTyping", r#"{"conversation_id":"{conversation}","is_typing":true}"#, WRITERS),
     ("PresenceService/WatchPresence", r#"{"conversation_id":"{conversation}"}"#, READERS),
     ("PresenceService/WatchPresence", "{}", SIGNED_IN),
+    ("AdminService/GetConnectionAnalytics", "{}", ADMINS),
+    ("SessionService/GetConnectionHealth", "{}", SIGNED_IN),
     ("SessionService/Connect", r#"{"frame":{"id":"1","ping":{}}}"#, SIGNED_IN),
 ];
 
@@ -308,4 +313,16 @@ fn http_status(rpc: &Rpc, code: Code) -> u16 {
         P => 403,
         _ => 400,
     }
+}
+
+#[test]
+fn every_type_of_frame_is_counted() {
+    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+    let option = pool.get_extension_by_name("colloquy.v1.frame_type").unwrap();
+    let frames =
+        ["ClientFrame", "ServerFrame"].map(|name| pool.get_message_by_name(&format!("colloquy.v1.{name}")).unwrap());
+    let fields = frames.iter().flat_map(|frame| frame.fields()).filter(|field| field.options().has_extension(&option));
+    let types = fields.map(|field| field.options().get_extension(&option).as_str().unwrap().to_owned());
+    let types: Vec<String> = types.collect::<BTreeSet<_>>().into_iter().collect();
+    assert_eq!(types, analytics::TYPES);
 }

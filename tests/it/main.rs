@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod analytics;
 mod answers;
 mod cached;
 mod cluster;

@@ -19,7 +19,7 @@ async fn every_rpc_with_a_place_is_in_the_document_and_streams_are_events() {
         let types = answer["content"].as_object().unwrap();
         assert!(types.contains_key(expected) || types.contains_key("*/*"), "{}: {types:?}", rpc.name());
         assert_eq!(types.contains_key("text/event-stream"), rpc.is_streaming(), "{}", rpc.name());
-        described += 1;
+        described += rpc.places();
     }
     let operations = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len());
     assert_eq!(operations.sum::<usize>(), described);

@@ -81,6 +81,11 @@ impl Keys {
         format!("view:{conversation}:{user}")
     }
 
+    /// A text: what a node told of itself last. Looked up for all nodes at once, all share a tag.
+    pub(in crate::live) fn report(&self, node: NodeId) -> String {
+        format!("{}{{reports}}:{node}", self.prefix)
+    }
+
     /// A text: what a ticket stands for.
     pub(in crate::live) fn ticket(&self, ticket: &Digest) -> String {
         format!("{}ticket:{}", self.prefix, hex(ticket.as_bytes()))

@@ -78,6 +78,15 @@ impl Rpc {
         Some(Route { method: verb.to_uppercase().parse().unwrap(), path, has_body: !text("body").is_empty() })
     }
 
+    /// At how many places HTTP serves it.
+    pub(crate) fn places(&self) -> usize {
+        let extension = POOL.get_extension_by_name("google.api.http").unwrap();
+        let options = self.0.options();
+        let rule = options.get_extension(&extension);
+        let further = rule.as_message().and_then(|rule| rule.get_field_by_name("additional_bindings"));
+        1 + further.map_or(0, |further| further.as_list().unwrap().len())
+    }
+
     /// Its request as protobuf, from JSON.
     pub(crate) fn encode(&self, request: &Value) -> Vec<u8> {
         let message = DynamicMessage::deserialize(self.0.input(), request);
