@@ -25,7 +25,7 @@ pub(crate) type Socket = WebSocketStream<TcpStream>;
 /// How long any answer may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Calls that are under way at once while a measurement is prepared.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 /// Sockets of one source address, so that its ports do not get short.
 const SOCKETS_PER_ADDRESS: usize = 10_000;
 

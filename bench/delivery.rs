@@ -47,8 +47,8 @@ async fn ours(redis: &str) -> Result<Samples> {
     let sockets = sender.at(&there).sockets(&conversations).await?;
     let pairs = conversations.iter().zip(sockets);
     let took = try_join_all(pairs.map(|(conversation, socket)| send(&sender, conversation, socket))).await?;
-    here.end().await?;
-    there.end().await?;
+    here.process.end().await?;
+    there.process.end().await?;
     Ok(took.into_iter().flatten().collect())
 }
 

@@ -3,8 +3,12 @@
 
 #![expect(clippy::print_stdout, reason = "a program that prints tables")]
 
+mod audience;
+mod broadcast;
 mod caller;
 mod delivery;
+mod fanout;
+mod idle;
 mod latency;
 mod memory;
 mod process;
@@ -13,6 +17,7 @@ mod requests;
 mod sends;
 mod servers;
 mod startup;
+mod storm;
 mod table;
 mod viewers;
 
@@ -23,9 +28,20 @@ use anyhow::{Context as _, Result};
 use self::table::Table;
 
 /// How long one measurement may take.
-const LIMIT: Duration = Duration::from_secs(180);
-const NAMES: [&str; 8] =
-    ["latency", "memory", "requests", "startup", "sends_sqlite", "sends_postgres", "delivery", "viewers"];
+const LIMIT: Duration = Duration::from_secs(400);
+const NAMES: [&str; 11] = [
+    "latency",
+    "memory",
+    "requests",
+    "startup",
+    "sends_sqlite",
+    "sends_postgres",
+    "delivery",
+    "viewers",
+    "fanout",
+    "idle",
+    "storm",
+];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -57,6 +73,9 @@ async fn measure(name: &str) -> Result<Table> {
         "sends_sqlite" => bounded(sends::on_sqlite()).await,
         "sends_postgres" => bounded(sends::on_postgres()).await,
         "delivery" => bounded(delivery::measure()).await,
+        "fanout" => bounded(fanout::measure()).await,
+        "idle" => bounded(idle::measure()).await,
+        "storm" => bounded(storm::measure()).await,
         _ => bounded(viewers::measure()).await,
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn measure() -> Result<Table> {
             peer.extend(direct);
         }
     }
-    node.end().await?;
+    node.process.end().await?;
 
     let rate = |calls: &Vec<Duration>| calls.len() as f64 / (ROUND * ROUNDS as u32).as_secs_f64();
     let title =

@@ -22,13 +22,13 @@ pub(crate) async fn measure() -> Result<Table> {
     let folder = tempfile::tempdir()?;
     let node = Node::start(&folder, &[]).await?;
     Caller::register(&node).await?.conversations(100).await?;
-    node.end().await?;
+    node.process.end().await?;
 
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let node = Node::start(&folder, &[]).await?;
         ours.push(node.ready_after);
-        node.end().await?;
+        node.process.end().await?;
         peer.push(version().await?);
     }
     let (ours, peer): (Samples, Samples) = (ours.into_iter().collect(), peer.into_iter().collect());

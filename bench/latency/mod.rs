@@ -56,7 +56,7 @@ async fn ours() -> Result<Samples> {
         watch(socket, |text| text.starts_with(r#"{"type":"end""#)).await
     }))
     .await?;
-    node.end().await?;
+    node.process.end().await?;
     let pieces = received.into_iter().map(|received| {
         let tokens = received.into_iter().map(|(at, text)| Ok((at, caller::frame(&text)?)));
         let tokens = tokens.filter(|token| token.as_ref().map_or(true, |(_, frame)| frame["type"] == "token"));
@@ -74,7 +74,7 @@ async fn relayed() -> Result<Samples> {
         async move { watch(caller::open(index, peer.address, target).await?, str::is_empty).await }
     }))
     .await?;
-    peer.end().await?;
+    peer.process.end().await?;
     let text = |(at, text): (Instant, Utf8Bytes)| (at, text.as_str().to_owned());
     samples(&provider, received.into_iter().map(|received| received.into_iter().map(text).collect()).collect())
 }

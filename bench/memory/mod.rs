@@ -39,12 +39,12 @@ async fn ours() -> Result<f64> {
     let conversations = caller.conversations(SOCKETS).await?;
     drop(caller.sockets(&conversations[..WARM_UP]).await?);
     tokio::time::sleep(REST).await;
-    let before = node.resident_kib()?;
+    let before = node.process.resident_kib()?;
     let sockets = caller.sockets(&conversations).await?;
     tokio::time::sleep(REST).await;
-    let after = node.resident_kib()?;
+    let after = node.process.resident_kib()?;
     drop(sockets);
-    node.end().await?;
+    node.process.end().await?;
     Ok((after - before) / SOCKETS as f64)
 }
 
@@ -53,12 +53,12 @@ async fn plain() -> Result<f64> {
     let target = format!("ws://{}/", peer.address);
     drop(open(&peer, &target, WARM_UP).await?);
     tokio::time::sleep(REST).await;
-    let before = peer.resident_kib()?;
+    let before = peer.process.resident_kib()?;
     let sockets = open(&peer, &target, SOCKETS).await?;
     tokio::time::sleep(REST).await;
-    let after = peer.resident_kib()?;
+    let after = peer.process.resident_kib()?;
     drop(sockets);
-    peer.end().await?;
+    peer.process.end().await?;
     Ok((after - before) / SOCKETS as f64)
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn measure() -> Result<Table> {
     let caller = Caller::register(&node).await?;
     let conversations = caller.conversations(CONNECTIONS).await?;
     let ours = send_all(&caller, &conversations).await?;
-    node.end().await?;
+    node.process.end().await?;
     let peer = pgbench(&folder, &database).await?;
     Ok(table("pgbench with the same two writes in a transaction", &ours, &peer))
 }

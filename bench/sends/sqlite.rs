@@ -48,7 +48,7 @@ pub(crate) async fn measure() -> Result<Table> {
     let caller = Caller::register(&node).await?;
     let conversations = caller.conversations(CONNECTIONS).await?;
     let ours = send_all(&caller, &conversations).await?;
-    node.end().await?;
+    node.process.end().await?;
 
     let conversations: Vec<Uuid> = conversations.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
     let file = folder.path().join("colloquy.db");

@@ -51,7 +51,7 @@ async fn ours() -> Result<Costs> {
     for (viewers, events) in ROUNDS {
         let conversation = caller.conversations(1).await?.remove(0);
         let mut sockets = caller.sockets(&vec![conversation.clone(); viewers]).await?;
-        let before = node.processor_time()?;
+        let before = node.process.processor_time()?;
         for _ in 0..events {
             let mut request = Request::new(SendMessageRequest {
                 conversation_id: conversation.clone(),
@@ -64,9 +64,9 @@ async fn ours() -> Result<Costs> {
             sent?;
             heard?;
         }
-        costs.push(node.processor_time()?.saturating_sub(before) / events);
+        costs.push(node.process.processor_time()?.saturating_sub(before) / events);
     }
-    node.end().await?;
+    node.process.end().await?;
     Ok(costs)
 }
 
@@ -78,14 +78,14 @@ async fn cried() -> Result<Costs> {
     for (viewers, events) in ROUNDS {
         let opened = stream::iter(0..viewers).map(|index| caller::open(index, peer.address, &target));
         let mut sockets: Vec<Socket> = opened.buffer_unordered(16).try_collect().await?;
-        let before = peer.processor_time()?;
+        let before = peer.process.processor_time()?;
         for _ in 0..events {
             sockets[0].send(Message::text(text.as_str())).await?;
             hear(&mut sockets).await?;
         }
-        costs.push(peer.processor_time()?.saturating_sub(before) / events);
+        costs.push(peer.process.processor_time()?.saturating_sub(before) / events);
     }
-    peer.end().await?;
+    peer.process.end().await?;
     Ok(costs)
 }
 

@@ -1,0 +1,64 @@
+//! Ours: a channel is a conversation, a text is a message that asks for no answer, and it is stored before anybody gets it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use reqwest::{Client, RequestBuilder};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{Broadcaster, Door};
+use crate::{
+    caller::Caller,
+    process::{Node, Process},
+};
+
+/// A node with somebody who has signed in.
+pub(crate) struct Colloquy {
+    /// The node.
+    pub(crate) node: Node,
+    /// Who has signed in there.
+    pub(crate) caller: Caller,
+    _folder: TempDir,
+}
+
+impl Colloquy {
+    /// Starts it, with these settings besides.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let node = Node::start(&folder, settings).await?;
+        let caller = Caller::register(&node).await?;
+        Ok(Self { node, caller, _folder: folder })
+    }
+}
+
+impl Broadcaster for Colloquy {
+    const NAME: &str = "Colloquy";
+
+    async fn start(heartbeat: Duration) -> Result<Self> {
+        let (interval, timeout) = (heartbeat.as_secs().to_string(), (2 * heartbeat).as_secs().to_string());
+        Self::with(&[("COLLOQUY_HEARTBEAT_INTERVAL", &interval), ("COLLOQUY_CONNECTION_TIMEOUT", &timeout)]).await
+    }
+
+    fn process(&self) -> &Process {
+        &self.node.process
+    }
+
+    async fn channels(&self, count: usize) -> Result<Vec<String>> {
+        self.caller.conversations(count).await
+    }
+
+    fn door(&self, channel: &str) -> Door {
+        Door {
+            server: self.node.http,
+            path: format!("/api/v1/ws/{channel}?token={}", self.caller.token),
+            hello: None,
+            welcome: Some("\"subscription.confirmed\""),
+        }
+    }
+
+    fn post(&self, client: &Client, channel: &str, text: &str) -> RequestBuilder {
+        let url = format!("http://{}/api/v1/conversations/{channel}/messages", self.node.http);
+        client.post(url).bearer_auth(&self.caller.token).json(&json!({ "content": text, "reply": false }))
+    }
+}
