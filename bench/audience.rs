@@ -43,7 +43,8 @@ impl Audience {
             let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
             runtime.block_on(async {
                 let readers = read_all(open(), heard).await;
-                let (told, _readers) = readers.map_or_else(|error| (Err(error), None), |readers| (Ok(()), Some(readers)));
+                let (told, _readers) =
+                    readers.map_or_else(|error| (Err(error), None), |readers| (Ok(()), Some(readers)));
                 if ready.send(told).is_ok() {
                     // The end of the handle is the end of this.
                     let _ = stopped.await;

@@ -51,7 +51,8 @@ async fn beside<Peer: Broadcaster>(table: Table, ours: &Crowd<Colloquy>, events:
             peer_times.push(peer);
         }
     }
-    let (our_times, peer_times): (Samples, Samples) = (our_times.into_iter().collect(), peer_times.into_iter().collect());
+    let (our_times, peer_times): (Samples, Samples) =
+        (our_times.into_iter().collect(), peer_times.into_iter().collect());
     let figure = format!("{} sockets, {}", ours.sockets, Peer::NAME);
     let table = [("p50", 0.5), ("p99", 0.99)].into_iter().fold(table, |table, (name, quantile)| {
         let (ours, peer) = (our_times.quantile_ms(quantile), peer_times.quantile_ms(quantile));

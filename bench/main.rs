@@ -16,6 +16,7 @@ mod provider;
 mod requests;
 mod sends;
 mod servers;
+mod slow;
 mod startup;
 mod storm;
 mod table;
@@ -28,8 +29,8 @@ use anyhow::{Context as _, Result};
 use self::table::Table;
 
 /// How long one measurement may take.
-const LIMIT: Duration = Duration::from_secs(400);
-const NAMES: [&str; 11] = [
+const LIMIT: Duration = Duration::from_secs(300);
+const NAMES: [&str; 12] = [
     "latency",
     "memory",
     "requests",
@@ -41,6 +42,7 @@ const NAMES: [&str; 11] = [
     "fanout",
     "idle",
     "storm",
+    "slow",
 ];
 
 #[tokio::main]
@@ -76,6 +78,7 @@ async fn measure(name: &str) -> Result<Table> {
         "fanout" => bounded(fanout::measure()).await,
         "idle" => bounded(idle::measure()).await,
         "storm" => bounded(storm::measure()).await,
+        "slow" => bounded(slow::measure()).await,
         _ => bounded(viewers::measure()).await,
     }
 }

@@ -38,7 +38,8 @@ impl Table {
     /// Adds what the design allows, and whether it holds.
     pub(crate) fn budget(mut self, what: &str, unit: &str, allowed: f64, measured: f64) -> Self {
         let verdict = if measured <= allowed { "kept" } else { "EXCEEDED" };
-        self.budget = Some(format!("Budget: {what} ≤ {} {unit}, measured {}: {verdict}.", Short(allowed), Short(measured)));
+        self.budget =
+            Some(format!("Budget: {what} ≤ {} {unit}, measured {}: {verdict}.", Short(allowed), Short(measured)));
         self
     }
 }

@@ -13,7 +13,12 @@ use futures_util::{SinkExt as _, StreamExt as _, stream};
 use reqwest::{Client, RequestBuilder};
 use tokio_tungstenite::tungstenite::Message;
 
-pub(crate) use self::{centrifugo::{Centrifugo, SECRET}, colloquy::Colloquy, fastapi::FastApi, nchan::Nchan};
+pub(crate) use self::{
+    centrifugo::{Centrifugo, SECRET},
+    colloquy::Colloquy,
+    fastapi::FastApi,
+    nchan::Nchan,
+};
 use super::{
     audience::Audience,
     caller::{self, AT_ONCE, Socket},
@@ -46,7 +51,8 @@ pub(crate) trait Broadcaster: Sized {
     /// Joins each channel with a socket of its own, whose texts are read and shown to `heard`.
     async fn audience(&self, channels: &[String], heard: impl FnMut(&str) + Send + 'static) -> Result<Audience> {
         let doors: Vec<Door> = channels.iter().map(|channel| self.door(channel)).collect();
-        let opened = move || stream::iter(doors).enumerate().map(|(index, door)| door.enter(index)).buffer_unordered(AT_ONCE);
+        let opened =
+            move || stream::iter(doors).enumerate().map(|(index, door)| door.enter(index)).buffer_unordered(AT_ONCE);
         Audience::gather(opened, heard).await
     }
 }

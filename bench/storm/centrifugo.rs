@@ -96,7 +96,8 @@ impl Line for Commands {
                 said.push(event(&reply["push"]["pub"])?);
             }
             if let Some(joined) = reply["subscribe"].as_object() {
-                let missed: Vec<&Value> = joined.get("publications").and_then(Value::as_array).into_iter().flatten().collect();
+                let missed: Vec<&Value> =
+                    joined.get("publications").and_then(Value::as_array).into_iter().flatten().collect();
                 let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or_default();
                 let offset = missed.iter().map(|missed| number(missed.get("offset"))).max();
                 let latest = Place {

@@ -6,7 +6,11 @@ use anyhow::{Context as _, Result};
 use colloquy::proto::{SendMessageRequest, chat_service_client::ChatServiceClient};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tonic::{Request, metadata::{Ascii, MetadataValue}, transport::Channel};
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 
 use super::{CHANNELS, Gateway, LAST, Line, Place, Said};
 use crate::{
