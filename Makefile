@@ -3,10 +3,13 @@
 MODEL_PORT ?= 4301
 CARGO ?= cargo
 PYTHON ?= python3
+GO ?= $(or $(shell command -v go),/usr/local/go/bin/go)
 TOOLS := tools/node_modules/.package-lock.json
 MOCKS := tests/it/node_modules/.package-lock.json
 MODEL := .venv/ready
 DENY := .tools/bin/cargo-deny
+CENTRIFUGO := .tools/bin/centrifugo
+FASTAPI := .tools/fastapi/ready
 
 .PHONY: help run model test services lint baseline fmt bench clean
 
@@ -49,9 +52,9 @@ fmt: $(TOOLS) ## Formats code and contract
 	$(CARGO) fmt --all
 	tools/node_modules/.bin/buf format --write proto
 
-bench: ## Measures against named peers and prints tables
+bench: $(CENTRIFUGO) $(FASTAPI) ## Measures against named peers and prints tables
 	$(CARGO) bench --locked -p colloquy-bridge --bench transcode
-	FSYNC=on tests/services.sh $(CARGO) bench --locked -p colloquy --bench colloquy
+	FSYNC=on PEERS=on tests/services.sh $(CARGO) bench --locked -p colloquy --bench colloquy
 
 clean: ## Removes what was built and installed
 	$(CARGO) clean
@@ -71,3 +74,13 @@ $(MODEL): tests/model/requirements.txt
 
 $(DENY):
 	$(CARGO) install --locked --debug --root .tools cargo-deny --version 0.20.2
+
+# As a dependency of a module of ours, so that the sums of all that it is built from are checked.
+$(CENTRIFUGO): bench/peers/centrifugo/go.mod bench/peers/centrifugo/go.sum
+	cd bench/peers/centrifugo && CGO_ENABLED=0 $(GO) build -trimpath -o $(CURDIR)/$@ github.com/centrifugal/centrifugo/v5
+	touch $@
+
+$(FASTAPI): bench/peers/fastapi/requirements.txt
+	$(PYTHON) -m venv .tools/fastapi
+	.tools/fastapi/bin/pip install --quiet --no-deps -r $<
+	touch $@

@@ -3,6 +3,8 @@
 # Without a command they run until they are interrupted. Both are installed from the distribution where they are missing, and
 # nginx, which some tests start themselves.
 #
+# With PEERS=on nginx gets the module nchan, which measurements compare with.
+#
 # The command finds them in COLLOQUY_TEST_DATABASE_URL and COLLOQUY_TEST_REDIS_URL. Where both are set already, the command
 # runs on those servers.
 set -euo pipefail
@@ -12,13 +14,18 @@ PATH=$PATH:/usr/sbin
 
 postgres_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1; }
 
-if [ -z "$(postgres_bin)" ] || ! command -v redis-server >/dev/null || ! command -v nginx >/dev/null; then
+missing=()
+[ -n "$(postgres_bin)" ] || missing+=(postgresql)
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v nginx >/dev/null || missing+=(nginx-light)
+[ -z "${PEERS:-}" ] || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing+=(libnginx-mod-nchan)
+if [ ${#missing[@]} -gt 0 ]; then
 	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-		echo "install PostgreSQL, Redis and nginx (on Debian: postgresql, redis-server and nginx-light), then come back" >&2
+		echo "install what Debian calls ${missing[*]}, then come back" >&2
 		exit 1
 	fi
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql redis-server nginx-light >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
 # Servers that run already will do.

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{LIMIT, Line, Place, Said};
@@ -45,6 +46,8 @@ impl<L: Line> Viewer<L> {
         loop {
             let Some(text) = self.next().await? else {
                 ensure!(goal.is_none(), "the gateway ended a connection that had come back");
+                // As browsers do; a gateway that ends waits for it.
+                let _ = self.socket.get_mut().shutdown().await;
                 tokio::time::sleep(after).await;
                 self.socket = self.come_back().await?;
                 continue;
