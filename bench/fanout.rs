@@ -20,7 +20,7 @@ const WARM_UP: usize = 10;
 /// Bytes of a message of ours.
 const CONTENT: usize = 300;
 /// Bytes of the frame that it becomes, which is what the others are given to deliver.
-const FRAME: usize = 1000;
+const FRAME: usize = 844;
 /// Sockets, and the peer, of the budget.
 const BUDGET: (usize, &str) = (1000, Nchan::NAME);
 
