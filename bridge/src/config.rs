@@ -18,6 +18,8 @@ pub struct Settings {
     /// The largest WebSocket frame that is taken, in bytes; at most [`MAX_FRAME_CAP`]. One of more than four times as many
     /// bytes ends the connection, so that what is never finished does not pile up.
     pub max_frame_bytes: usize,
+    /// Whether WebSocket messages may be compressed, for clients that offer it.
+    pub compress_sockets: bool,
     /// The largest request body, in bytes.
     pub max_body_bytes: usize,
     /// The largest response message of the core, in bytes.
@@ -68,6 +70,7 @@ impl Default for Settings {
         Self {
             node: "colloquy".to_owned(),
             max_frame_bytes: 64 * 1024,
+            compress_sockets: true,
             max_body_bytes: 1 << 20,
             max_response_bytes: 64 << 20,
             request_deadline: Duration::from_secs(130),

@@ -11,7 +11,7 @@
 //! - `schema` — the contract's RPCs as routes; `route` — path templates; `variant` — frames and events by their type;
 //!   `naming` — names of fields in JSON.
 //! - `rest` — unary RPCs; `input` — their requests; `sse` — streaming RPCs.
-//! - `ws` — sockets and their frames.
+//! - [`websocket`] — the handshake and the connection of a socket; `ws` — sockets and their frames.
 //! - `health`, `openapi`, `page` — pages about the service.
 //! - `refusal` — what the bridge refuses itself; `problem` — errors over HTTP.
 //! - [`transcode`] — protobuf ↔ JSON by tables; `record` — single fields of encoded messages.
@@ -43,6 +43,7 @@ pub mod transcode;
 mod upstream;
 mod variant;
 mod visitor;
+pub mod websocket;
 mod ws;
 
 pub use config::{AllowedOrigins, MAX_FRAME_CAP, RenderMetrics, Settings};

@@ -57,6 +57,7 @@ pub(super) fn settings(
     Ok(colloquy_bridge::Settings {
         node: settings.node.clone(),
         max_frame_bytes: settings.max_frame_bytes,
+        compress_sockets: settings.compress_sockets,
         max_body_bytes: settings.max_body_bytes,
         request_deadline: settings.request_timeout,
         handshake_timeout: settings.handshake_timeout,

@@ -185,6 +185,8 @@ settings! {
     max_body_bytes: usize = "1048576" from "1" to "67108864";
     /// Bytes of a WebSocket frame from a client at most.
     max_frame_bytes: usize = "65536" from "1" to "1048576";
+    /// Whether WebSocket messages are compressed for clients that offer it (permessage-deflate).
+    compress_sockets: bool = "true";
     /// Tokens of contexts and messages that are put before a model at most.
     context_token_budget: usize = "8192";
     /// Tokens that a model may write in one answer.

@@ -2,14 +2,16 @@
 
 use tokio_tungstenite::tungstenite::{
     Error,
-    error::ProtocolError,
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::fault::Fault;
-use crate::refusal::{Reason, Refusal, reason_of};
+use crate::{
+    refusal::{Reason, Refusal, reason_of},
+    websocket::Violation,
+};
 
 const CONNECTION_LIMIT_EXCEEDED: &str = "CONNECTION_LIMIT_EXCEEDED";
 const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
@@ -32,14 +34,10 @@ pub(crate) enum Close {
     Normal,
     /// 1001: the server stops.
     GoingAway,
-    /// 1002: the client broke the WebSocket protocol.
-    Protocol,
-    /// 1007: a text was not UTF-8.
-    InvalidText,
     /// 1008: the credential is no good, or the client sent rubbish, or far too much, time and again.
     Policy,
-    /// 1009: a message was larger than is read at all.
-    TooLarge,
+    /// 1002, 1007 or 1009: what the client sent cannot be read.
+    Unreadable(Violation),
     /// 3000: the core said `reconnect`, or the bridge did when it stopped.
     Reconnect,
     /// 3001: the core is lost or failed.
@@ -59,10 +57,8 @@ impl Close {
         let (code, reason) = match self {
             Self::Normal => (CloseCode::Normal, "bye"),
             Self::GoingAway => (CloseCode::Away, "the server stops"),
-            Self::Protocol => (CloseCode::Protocol, "protocol error"),
-            Self::InvalidText => (CloseCode::Invalid, "not UTF-8"),
             Self::Policy => (CloseCode::Policy, "not allowed"),
-            Self::TooLarge => (CloseCode::Size, "message too large"),
+            Self::Unreadable(violation) => return violation.close(),
             Self::Reconnect => (CloseCode::from(3000), "reconnect"),
             Self::Unavailable => (CloseCode::from(3001), "unavailable, reconnect"),
             Self::Silence => (CloseCode::from(3002), "silent for too long"),
@@ -133,13 +129,7 @@ impl Farewell {
 
     /// What a client hears whose bytes could not be read; `None` when it is not there any more.
     pub(crate) fn of_error(error: &Error) -> Option<Self> {
-        match error {
-            Error::Capacity(_) => Some(Close::TooLarge.into()),
-            Error::Utf8(_) => Some(Close::InvalidText.into()),
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-            Error::Protocol(_) => Some(Close::Protocol.into()),
-            _ => None,
-        }
+        Violation::of(error).map(|violation| Close::Unreadable(violation).into())
     }
 }
 

@@ -6,17 +6,21 @@ use prost_reflect::MessageDescriptor;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{
+    cache::{Cache, Form},
     client_frame::ClientFrames,
     fault::Fault,
     link::{Link, Reports},
-    server_frame::ServerFrames,
+    server_frame::{Payload, ServerFrames},
 };
 use crate::{
     refusal::{Reason, Refusal},
     schema::{Schema, SchemaError},
     transcode::Malformed,
+    websocket::Compression,
 };
 
+/// Messages of fewer bytes are not worth compressing.
+const LEAST_COMPRESSED: usize = 256;
 const CONNECT: &str = "/colloquy.v1.SessionService/Connect";
 
 /// The form of the frames on a socket.
@@ -42,6 +46,35 @@ impl Subprotocol {
     }
 }
 
+/// How frames and messages are written on a socket, as its handshake settled it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Protocol {
+    pub(crate) subprotocol: Subprotocol,
+    pub(crate) compression: Option<Compression>,
+}
+
+impl Protocol {
+    /// What an event is written as for everybody of the same protocol; `None` where that is not worth keeping, or only this
+    /// client's.
+    fn form(self) -> Option<Form> {
+        match (self.subprotocol, self.compression) {
+            (Subprotocol::Json, None) => Some(Form::Json),
+            (_, Some(compression)) if !compression.has_full_window() => None,
+            (Subprotocol::Json, Some(_)) => Some(Form::DeflatedJson),
+            (Subprotocol::Proto, Some(_)) => Some(Form::DeflatedProto),
+            (Subprotocol::Proto, None) => None,
+        }
+    }
+
+    /// The message as it goes to the client.
+    fn compress(self, message: Message) -> Message {
+        match self.compression {
+            Some(compression) if message.len() >= LEAST_COMPRESSED => compression.apply(message),
+            _ => message,
+        }
+    }
+}
+
 /// A frame for the client.
 pub(crate) struct Outgoing {
     pub(crate) message: Message,
@@ -55,6 +88,7 @@ pub(crate) struct Frames {
     client: ClientFrames,
     server: ServerFrames,
     reports: Reports,
+    cache: Cache,
 }
 
 impl Frames {
@@ -65,6 +99,7 @@ impl Frames {
             client: ClientFrames::new(schema)?,
             server: ServerFrames::new(schema)?,
             reports: Reports::new(schema)?,
+            cache: Cache::new(),
         })
     }
 
@@ -74,8 +109,8 @@ impl Frames {
     }
 
     /// Encodes a client's message for the core.
-    pub(crate) fn read(&self, protocol: Subprotocol, message: &Message) -> Result<Bytes, Fault> {
-        match (protocol, message) {
+    pub(crate) fn read(&self, protocol: Protocol, message: &Message) -> Result<Bytes, Fault> {
+        match (protocol.subprotocol, message) {
             (Subprotocol::Json, Message::Text(text)) => self.client.read_json(text.as_bytes()),
             (Subprotocol::Proto, Message::Binary(frame)) => self.client.read_proto(frame),
             (Subprotocol::Json, _) => Err(Refusal::new(Reason::InvalidMessage, "frames are text messages here").into()),
@@ -101,35 +136,53 @@ impl Frames {
     }
 
     /// Decodes a response of the core for the client; `None` for a frame that this contract does not know yet.
-    pub(crate) fn write(&self, protocol: Subprotocol, response: &Bytes) -> Result<Option<Outgoing>, Malformed> {
+    pub(crate) fn write(&self, protocol: Protocol, response: &Bytes) -> Result<Option<Outgoing>, Malformed> {
         let frame = self.server.unwrap(response)?;
         let payload = self.server.payload(frame)?;
-        let message = match (protocol, &payload) {
-            (Subprotocol::Json, Some(payload)) => Message::text(self.server.to_json(frame, payload)?),
-            (Subprotocol::Json, None) => return Ok(None),
-            (Subprotocol::Proto, _) => Message::Binary(response.slice_ref(frame)),
+        if protocol.subprotocol == Subprotocol::Json && payload.is_none() {
+            return Ok(None);
+        }
+        let write = || self.message(protocol, response.slice_ref(frame), payload.as_ref());
+        let shared = protocol.form().filter(|_| payload.as_ref().is_some_and(|payload| payload.is_published));
+        let message = match shared {
+            Some(form) => self.cache.get_or_write(form, frame, write)?,
+            None => write()?,
         };
         Ok(Some(Outgoing { message, reconnect: payload.is_some_and(|payload| payload.asks_to_reconnect()) }))
     }
 
+    fn message(
+        &self,
+        protocol: Protocol,
+        frame: Bytes,
+        payload: Option<&Payload<'_, '_>>,
+    ) -> Result<Message, Malformed> {
+        let message = match (protocol.subprotocol, payload) {
+            (Subprotocol::Json, Some(payload)) => Message::text(self.server.to_json(&frame, payload)?),
+            _ => Message::Binary(frame),
+        };
+        Ok(protocol.compress(message))
+    }
+
     /// An error frame of the bridge's own.
-    pub(crate) fn error(&self, protocol: Subprotocol, fault: &Fault) -> Option<Message> {
+    pub(crate) fn error(&self, protocol: Protocol, fault: &Fault) -> Option<Message> {
         self.own(protocol, self.server.error(fault))
     }
 
     /// A frame of the bridge's own that asks the client to come back after so many milliseconds.
-    pub(crate) fn reconnect(&self, protocol: Subprotocol, after_ms: i64, reason: &str) -> Option<Message> {
+    pub(crate) fn reconnect(&self, protocol: Protocol, after_ms: i64, reason: &str) -> Option<Message> {
         self.own(protocol, self.server.reconnect(after_ms, reason))
     }
 
-    fn own(&self, protocol: Subprotocol, frame: Vec<u8>) -> Option<Message> {
-        match protocol {
+    fn own(&self, protocol: Protocol, frame: Vec<u8>) -> Option<Message> {
+        let message = match protocol.subprotocol {
             Subprotocol::Json => {
                 let payload = self.server.payload(&frame).ok()??;
-                self.server.to_json(&frame, &payload).ok().map(Message::text)
+                Message::text(self.server.to_json(&frame, &payload).ok()?)
             }
-            Subprotocol::Proto => Some(Message::Binary(frame.into())),
-        }
+            Subprotocol::Proto => Message::Binary(frame.into()),
+        };
+        Some(protocol.compress(message))
     }
 }
 

@@ -1,5 +1,6 @@
 //! WebSockets: the handshake, and the way of each socket into a session.
 
+mod cache;
 mod client_frame;
 mod farewell;
 mod fault;
@@ -14,25 +15,17 @@ use bytes::Bytes;
 use futures_channel::mpsc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        handshake::derive_accept_key,
-        protocol::{Role, WebSocketConfig},
-    },
-};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Streaming;
 use tracing::Instrument as _;
 use uuid::Uuid;
-use warp::reply::{Reply as _, Response};
+use warp::reply::Response;
 
 use self::{
     farewell::{Close, Farewell},
-    frame::{Frames, Subprotocol},
+    frame::{Frames, Protocol, Subprotocol},
     socket::{Hygiene, Session, say_goodbye},
 };
 use crate::{
@@ -42,12 +35,8 @@ use crate::{
     refusal::{Reason, Refusal},
     schema::{Schema, SchemaError},
     visitor::Visitor,
+    websocket,
 };
-
-/// What a socket's reader allocates up front, in bytes; larger frames make it grow.
-const READ_BUFFER: usize = 512;
-/// The version of the protocol (RFC 6455).
-const VERSION: &str = "13";
 
 /// Opens sockets and keeps count of them.
 #[derive(Clone)]
@@ -56,6 +45,7 @@ pub(crate) struct Sockets {
     client: Client,
     hygiene: Hygiene,
     handshake_timeout: Duration,
+    compress: bool,
     allowed_origins: AllowedOrigins,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -93,6 +83,7 @@ impl Sockets {
             client,
             hygiene: Hygiene::from(settings),
             handshake_timeout: settings.handshake_timeout,
+            compress: settings.compress_sockets,
             allowed_origins: settings.allowed_origins.clone(),
             tracker,
             stop,
@@ -110,28 +101,22 @@ impl Sockets {
         if !self.allows(headers.get(header::ORIGIN)) {
             return Err(Refusal::new(Reason::PermissionDenied, "this origin is not allowed").into());
         }
-        let key = headers.get(header::SEC_WEBSOCKET_KEY);
-        let version = headers.get(header::SEC_WEBSOCKET_VERSION);
-        let (Some(upgrade), Some(key), true) = (upgrade, key, version.is_some_and(|version| version == VERSION)) else {
-            return Err(upgrade_required());
-        };
-        let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| upgrade_required())?;
+        let handshake = websocket::Handshake::read(&headers, upgrade, self.compress).ok_or_else(upgrade_required)?;
         let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
-        let protocol = Subprotocol::choose(offered.flat_map(|list| list.split(',')).map(str::trim));
+        let chosen = Subprotocol::choose(offered.flat_map(|list| list.split(',')).map(str::trim));
 
-        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-        let answer = response.headers_mut();
-        answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-        if let Some(protocol) = protocol {
-            answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
+        let mut response: Response = handshake.answer();
+        if let Some(chosen) = chosen {
+            let name = HeaderValue::from_static(chosen.name());
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
         }
+        let protocol =
+            Protocol { subprotocol: chosen.unwrap_or(Subprotocol::Json), compression: handshake.compression() };
 
         let (tracker, stop) = (self.tracker.clone(), self.stop.clone());
         let address = Address::read(name.as_deref(), &query);
         // Boxed, and gone once the session is open: what a task can hold is what an idle socket costs.
-        let opening = Box::pin(self.open(upgrade, protocol.unwrap_or(Subprotocol::Json), visitor, address));
+        let opening = Box::pin(self.open(handshake, protocol, visitor, address));
         let socket = async move {
             if let Some(session) = opening.await {
                 session.run(stop).await;
@@ -151,18 +136,13 @@ impl Sockets {
     /// Turns the connection into a socket and opens its session; `None` when there is none to open, which the client was told.
     async fn open(
         self,
-        upgrade: OnUpgrade,
-        protocol: Subprotocol,
+        handshake: websocket::Handshake,
+        protocol: Protocol,
         visitor: Visitor,
         address: Address,
     ) -> Option<Box<Session>> {
-        let connection = timeout(self.handshake_timeout, upgrade).await.ok()?.ok()?;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(self.hygiene.max_read_bytes()))
-            .max_frame_size(Some(self.hygiene.max_read_bytes()));
-        let socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
+        let opened = timeout(self.handshake_timeout, handshake.open(self.hygiene.max_read_bytes()));
+        let socket = opened.await.ok()?.ok()?;
         let (requests, incoming) = mpsc::channel(0);
         let connected = tokio::select! {
             // A session that is open is the core's to end.

@@ -28,6 +28,7 @@ pub(crate) struct ServerFrames {
     id: u32,
     timestamp: u32,
     reply_to: u32,
+    topic: u32,
     error: Variant,
     reconnect: Variant,
     variants: Variants,
@@ -37,6 +38,8 @@ pub(crate) struct ServerFrames {
 pub(crate) struct Payload<'t, 'w> {
     variant: &'t Variant,
     wire: &'w [u8],
+    /// Whether everybody who is subscribed gets the same frame.
+    pub(crate) is_published: bool,
 }
 
 impl Payload<'_, '_> {
@@ -58,6 +61,7 @@ impl ServerFrames {
             id: number(&frame, "id")?,
             timestamp: number(&frame, "timestamp")?,
             reply_to: number(&frame, "reply_to")?,
+            topic: number(&frame, "topic")?,
             error: variants.by_name(ERROR).cloned().ok_or(SchemaError::Missing(ERROR))?,
             reconnect: variants.by_name(RECONNECT).cloned().ok_or(SchemaError::Missing(RECONNECT))?,
             variants,
@@ -71,15 +75,15 @@ impl ServerFrames {
 
     /// What a frame holds; `None` when this contract does not know it yet.
     pub(crate) fn payload<'a>(&self, frame: &'a [u8]) -> Result<Option<Payload<'_, 'a>>, Malformed> {
-        let mut found = None;
+        let (mut found, mut is_published) = (None, false);
         for record in wire::records(frame) {
-            if let (number, wire::Value::Bytes(wire)) = record?
-                && let Some(variant) = self.variants.by_number(number)
-            {
-                found = Some(Payload { variant, wire });
+            let (number, wire::Value::Bytes(wire)) = record? else { continue };
+            is_published |= number == self.topic;
+            if let Some(variant) = self.variants.by_number(number) {
+                found = Some((variant, wire));
             }
         }
-        Ok(found)
+        Ok(found.map(|(variant, wire)| Payload { variant, wire, is_published }))
     }
 
     /// The type, the fields beside the payload that are set, and the payload as `data`.

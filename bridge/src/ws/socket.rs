@@ -14,32 +14,22 @@ use std::{
 use bytes::Bytes;
 use futures_channel::mpsc;
 use futures_util::{Sink as _, Stream as _};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::{Instant, Sleep, timeout},
-};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{self, Message},
-};
+use tokio::time::{Instant, Sleep, timeout};
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{
     farewell::{Close, Farewell},
     fault::Fault,
-    frame::{Frames, Subprotocol},
+    frame::{Frames, Protocol},
     link::Link,
 };
 use crate::{
     client::settle,
     config::{MAX_FRAME_CAP, Settings},
+    websocket::{WebSocket, hang_up},
 };
-
-/// A WebSocket over the connection that it was upgraded from.
-pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// How many times the size that is taken a message may have to be refused by an answer: what is larger is not read to its end.
 const READ_FACTOR: usize = 4;
@@ -102,7 +92,7 @@ impl Hygiene {
 /// does not drain a frame in time is let go.
 pub(crate) struct Session {
     frames: Arc<Frames>,
-    protocol: Subprotocol,
+    protocol: Protocol,
     hygiene: Hygiene,
     socket: WebSocket,
     /// What the core sends.
@@ -166,7 +156,7 @@ impl<F: Into<Farewell>> From<F> for End {
 impl Session {
     pub(crate) fn new(
         frames: Arc<Frames>,
-        protocol: Subprotocol,
+        protocol: Protocol,
         hygiene: Hygiene,
         socket: WebSocket,
         upstream: Streaming<Bytes>,
@@ -435,20 +425,14 @@ impl Patience {
     }
 }
 
-/// Tells the client why, and lets it read that: what it is still sending is read away, since bytes that nobody read would make
-/// the connection end before its last words arrived.
-pub(crate) async fn say_goodbye(mut socket: WebSocket, frames: &Frames, protocol: Subprotocol, farewell: Farewell) {
+/// Tells the client why, and lets it read that.
+pub(crate) async fn say_goodbye(mut socket: WebSocket, frames: &Frames, protocol: Protocol, farewell: Farewell) {
     let fault = farewell.fault.and_then(|fault| frames.error(protocol, &fault));
     let goodbye = async {
         if let Some(message) = fault {
             futures_util::SinkExt::send(&mut socket, message).await?;
         }
-        socket.close(Some(farewell.code.frame())).await?;
-        let mut io = socket.into_inner();
-        io.shutdown().await?;
-        let mut rest = [0; 512];
-        while io.read(&mut rest).await? > 0 {}
-        Ok::<_, tungstenite::Error>(())
+        hang_up(socket, farewell.code.frame()).await
     };
     if !matches!(timeout(FAREWELL_LIMIT, Box::pin(goodbye)).await, Ok(Ok(()))) {
         tracing::debug!(

@@ -226,6 +226,14 @@ impl Socket {
         .await;
     }
 
+    /// The connection, for who frames messages alone.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        match self.socket.into_inner() {
+            MaybeTlsStream::Plain(stream) => stream,
+            _ => panic!("tests do not use TLS"),
+        }
+    }
+
     /// The connection itself.
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         match self.socket.get_mut() {

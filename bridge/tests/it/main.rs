@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod compressed;
 mod core;
+
+mod deflated;
 mod harness;
 mod link;
 mod pages;
