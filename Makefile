@@ -11,8 +11,10 @@ AUTOBAHN := .venv/autobahn
 DENY := .tools/bin/cargo-deny
 CENTRIFUGO := .tools/bin/centrifugo
 FASTAPI := .tools/fastapi/ready
+FUZZ := .tools/bin/cargo-fuzz
+FUZZ_SECONDS ?= 30
 
-.PHONY: help run model test autobahn services lint baseline fmt bench clean
+.PHONY: help run model test autobahn fuzz services lint baseline fmt bench clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -36,6 +38,13 @@ test: $(MOCKS) $(MODEL) ## Gets what the tests need and runs them all: embedded,
 autobahn: $(AUTOBAHN) ## Runs the Autobahn suite of WebSocket cases against the bridge's sockets
 	$(CARGO) build --locked --release -p colloquy-bridge --example echo
 	.venv/bin/python bridge/tests/autobahn/run.py $${CARGO_TARGET_DIR:-target}/release/examples/echo
+
+# The compiler is the one of rust-toolchain.toml: without a sanitizer none of nightly's options are needed. libFuzzer is C++.
+fuzz: $(FUZZ) ## Runs each fuzzer for FUZZ_SECONDS, from the corpus of the tests; needs a C++ compiler
+	cd bridge/fuzz && for target in client_frame transcode inflate deflate; do \
+		mkdir -p corpus/$$target && ../../$(FUZZ) run --sanitizer none $$target corpus/$$target ../tests/corpus -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=1024 || exit 1; \
+	done
 
 services: ## Serves a PostgreSQL and a Redis of this project's own until interrupted
 	@exec tests/services.sh
@@ -81,6 +90,9 @@ $(AUTOBAHN): bridge/tests/autobahn/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --no-deps -r $<
 	touch $@
+
+$(FUZZ):
+	$(CARGO) install --locked --debug --root .tools cargo-fuzz --version 0.13.1
 
 $(DENY):
 	$(CARGO) install --locked --debug --root .tools cargo-deny --version 0.20.2

@@ -15,6 +15,7 @@
 //! - `health`, `openapi`, `page` — pages about the service.
 //! - `refusal` — what the bridge refuses itself; `problem` — errors over HTTP.
 //! - [`transcode`] — protobuf ↔ JSON by tables; `record` — single fields of encoded messages.
+//! - `fuzzing` — what fuzzers reach beside that.
 //! - `client`, `codec` — calls of the core on encoded messages.
 
 mod client;
@@ -23,6 +24,8 @@ mod config;
 mod connections;
 mod cores;
 mod edge;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod input;
 mod limits;

@@ -12,9 +12,18 @@ struct Record<'w> {
     value: &'w [u8],
 }
 
+/// A message whose records are in order.
+pub(super) struct Ordered<'w> {
+    /// The message.
+    pub(super) wire: Vec<u8>,
+    /// The values of records that others took the place of: they do not count, and must make sense all the same.
+    pub(super) replaced: Vec<(Kind, &'w [u8])>,
+}
+
 /// The same message with its records by ascending field number, one for each singular field: of several the last counts,
 /// of messages all count together, and of a `oneof` only the last member. Unknown fields are left out.
-pub(super) fn in_order(tables: &Tables, message: &Message, wire: &[u8]) -> Result<Vec<u8>, Malformed> {
+pub(super) fn in_order<'w>(tables: &Tables, message: &Message, wire: &'w [u8]) -> Result<Ordered<'w>, Malformed> {
+    let mut replaced = Vec::new();
     let mut slots: Vec<Vec<Record>> = message.fields.iter().map(|_| Vec::new()).collect();
     let mut reader = Reader::new(wire);
     while !reader.is_empty() {
@@ -30,7 +39,9 @@ pub(super) fn in_order(tables: &Tables, message: &Message, wire: &[u8]) -> Resul
         field.check(tag)?;
         if field.oneof.is_some() {
             let others = message.fields.iter().zip(&mut slots).filter(|(other, _)| other.oneof == field.oneof);
-            others.filter(|(other, _)| other.number != field.number).for_each(|(_, slot)| slot.clear());
+            for (other, slot) in others.filter(|(other, _)| other.number != field.number) {
+                replaced.extend(slot.drain(..).map(|record| (other.kind, record.value)));
+            }
         }
         slots[index].push(record);
     }
@@ -42,7 +53,8 @@ pub(super) fn in_order(tables: &Tables, message: &Message, wire: &[u8]) -> Resul
             (Label::Map, Kind::Message(entry)) => {
                 for record in slot {
                     let entry = in_order(tables, tables.message(entry), Reader::new(record.value).bytes()?)?;
-                    wire::put_bytes(field.number, &entry, &mut out);
+                    wire::put_bytes(field.number, &entry.wire, &mut out);
+                    replaced.extend(entry.replaced);
                 }
             }
             (_, Kind::Message(_)) if slot.len() > 1 => {
@@ -52,8 +64,12 @@ pub(super) fn in_order(tables: &Tables, message: &Message, wire: &[u8]) -> Resul
                         .try_for_each(|part| Reader::new(part.value).bytes().map(|part| out.extend_from_slice(part)))
                 })?;
             }
-            _ => slot.last().into_iter().for_each(|record| out.extend_from_slice(record.whole)),
+            _ => {
+                let Some((last, earlier)) = slot.split_last() else { continue };
+                out.extend_from_slice(last.whole);
+                replaced.extend(earlier.iter().map(|record| (field.kind, record.value)));
+            }
         }
     }
-    Ok(out)
+    Ok(Ordered { wire: out, replaced })
 }

@@ -74,8 +74,11 @@ impl Writer<'_> {
         self.depth += 1;
         let message = self.tables.message(id);
         if self.sorting {
-            let sorted = order::in_order(self.tables, message, wire)?;
-            self.shaped(message, &sorted)?;
+            let ordered = order::in_order(self.tables, message, wire)?;
+            for (kind, value) in ordered.replaced {
+                self.check(kind, Reader::new(value))?;
+            }
+            self.shaped(message, &ordered.wire)?;
         } else {
             self.shaped(message, wire)?;
         }
@@ -223,7 +226,9 @@ impl Writer<'_> {
             packing?;
             let (key, value) = entry_parts(entry, reader.bytes()?)?;
             // Of two entries with one key the last counts.
-            entries.insert(self.key(key_field.kind, key)?, value);
+            if let Some(replaced) = entries.insert(self.key(key_field.kind, key)?, value) {
+                self.check(value_field.kind, replaced)?;
+            }
             tag = reader.tag_of(field.number);
         }
         let start = self.out.len();
@@ -243,6 +248,14 @@ impl Writer<'_> {
         self.value(kind, &mut key)?;
         let text = self.out.split_off(start);
         Ok(if kind == Kind::String { text } else { [b"\"", text.as_slice(), b"\""].concat() })
+    }
+
+    /// Reads a value that is not shown.
+    fn check(&mut self, kind: Kind, mut value: Reader<'_>) -> Result<(), Fault> {
+        let start = self.out.len();
+        self.value(kind, &mut value)?;
+        self.out.truncate(start);
+        Ok(())
     }
 
     #[inline]

@@ -38,7 +38,7 @@ pub struct Compression {
 
 impl Compression {
     /// With the window that a client asked for; `None` where there is no such small one.
-    pub(super) fn with_window(asked: Option<u8>) -> Option<Self> {
+    pub(crate) fn with_window(asked: Option<u8>) -> Option<Self> {
         asked.is_none_or(|bits| (LEAST_WINDOW..=FULL_WINDOW).contains(&bits)).then_some(Self { asked })
     }
 

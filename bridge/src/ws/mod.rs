@@ -23,6 +23,8 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 use warp::reply::Response;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::client_frame::ClientFrames;
 use self::{
     farewell::{Close, Farewell},
     frame::{Frames, Protocol, Subprotocol},

@@ -4,7 +4,7 @@
 
 mod compressed;
 mod core;
-
+mod corpus;
 mod deflated;
 mod harness;
 mod link;

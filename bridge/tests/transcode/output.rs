@@ -199,3 +199,19 @@ fn nesting_is_bounded() {
     let disordered = (0..99).fold(records(), |inner, _| records().bytes(2, inner).bytes(1, "late"));
     assert!(written("kinds.Node", disordered).is_ok());
 }
+
+#[test]
+fn what_is_replaced_must_make_sense_all_the_same() {
+    let broken = [0x10];
+    let member = records().varint(2, 1).bytes(3, "a").bytes(4, broken).bytes(3, "b");
+    let text = records().bytes(2, records()).bytes(1, [0xff]).bytes(1, "a");
+    let entry = |value: &[u8]| records().varint(1, 1).bytes(2, value);
+    let entries = records().bytes(2, entry(&[0xff])).bytes(2, entry(b"a"));
+    for (message, wire, error) in [
+        ("kinds.Choices", member, "truncated varint"),
+        ("kinds.Node", text, "string is not UTF-8"),
+        ("kinds.Maps", entries, "string is not UTF-8"),
+    ] {
+        assert_eq!(written(message, wire), Err(format!("malformed message: {error}")), "{message}");
+    }
+}
