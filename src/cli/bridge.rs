@@ -32,7 +32,7 @@ pub async fn start(
     metrics: Option<PrometheusHandle>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Addresses> {
-    let listener = serve::listen(settings.http_addr).await?;
+    let listener = serve::listen(settings.http_addr)?;
     let addresses = Addresses { grpc: None, http: Some(listener.local_addr()?) };
     let upstream = colloquy_bridge::remote(cores)?;
     let bridge = self::settings(settings, &serve::bridge_key(settings), metrics)?;

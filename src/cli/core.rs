@@ -18,7 +18,7 @@ pub(super) async fn run(settings: &Settings, ready_file: Option<&Path>, lifecycl
 /// # Errors
 /// When the address is taken, or the core cannot be built.
 pub async fn start(settings: &Settings, lifecycle: &Lifecycle) -> anyhow::Result<Addresses> {
-    let listener = serve::listen(settings.grpc_addr).await?;
+    let listener = serve::listen(settings.grpc_addr)?;
     let addresses = Addresses { grpc: Some(listener.local_addr()?), http: None };
     let app = App::build(settings, &serve::bridge_key(settings), lifecycle.clone()).await?;
     serve::supervise(lifecycle, "gRPC", app.serve(listener).map(Ok));

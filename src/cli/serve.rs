@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
     app::App,
@@ -16,6 +16,8 @@ use crate::{
 
 /// How long tasks may take to end at once when the grace is over.
 const SETTLE: Duration = Duration::from_secs(5);
+/// Connections that wait to be accepted at most; the system may allow fewer.
+const BACKLOG: u32 = 4096;
 
 /// Where a node answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +45,8 @@ pub async fn start(
     metrics: Option<PrometheusHandle>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Addresses> {
-    let grpc = listen(settings.grpc_addr).await?;
-    let http = listen(settings.http_addr).await?;
+    let grpc = listen(settings.grpc_addr)?;
+    let http = listen(settings.http_addr)?;
     let addresses = Addresses { grpc: Some(grpc.local_addr()?), http: Some(http.local_addr()?) };
     let key = bridge_key(settings);
     let app = App::build(settings, &key, lifecycle.clone()).await?;
@@ -64,8 +66,16 @@ pub(super) fn bridge_key(settings: &Settings) -> String {
     }
 }
 
-pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+/// Listens at an address, with room for those who come back all at once after a restart.
+pub(super) fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A node that comes back finds its port still in the memory of connections that ended.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Runs a server whose early end ends the process.
