@@ -51,3 +51,4 @@ mod tokens;
 mod tools;
 mod users;
 mod viewers;
+mod wanderer;

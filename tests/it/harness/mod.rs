@@ -11,6 +11,7 @@ mod proxy;
 mod redis;
 mod refusal;
 mod rpc;
+mod session;
 mod socket;
 pub(crate) mod upstream;
 mod viewer;
@@ -37,6 +38,7 @@ pub(crate) use self::{
     redis::RedisServer,
     refusal::{reason, retry_after, violations},
     rpc::Rpc,
+    session::{Carrier, Frame, Session, Shown},
     socket::Socket,
     viewer::{Transport, Viewer},
 };

@@ -13,7 +13,7 @@ use super::{Actor, soon};
 
 /// A session and the way to its server.
 pub(crate) struct Native {
-    requests: mpsc::UnboundedSender<ConnectRequest>,
+    requests: Option<mpsc::UnboundedSender<ConnectRequest>>,
     frames: Streaming<ConnectResponse>,
     /// Bytes that the server may send, as it counts them too.
     left: i64,
@@ -28,7 +28,7 @@ impl Native {
             request.metadata_mut().insert("colloquy-credit", credit.into());
         }
         let frames = soon("a session", actor.sessions().connect(request)).await.unwrap().into_inner();
-        Self { requests, frames, left: credit.map_or(0, |credit| credit as i64) }
+        Self { requests: Some(requests), frames, left: credit.map_or(0, |credit| credit as i64) }
     }
 
     /// Subscribes to conversations, each from the offset on.
@@ -44,12 +44,21 @@ impl Native {
     /// Sends a frame.
     pub(crate) fn ask(&self, payload: client_frame::Payload) {
         let frame = ClientFrame { id: "native".to_owned(), timestamp: None, payload: Some(payload) };
-        self.requests.send(ConnectRequest { frame: Some(frame), report: None }).unwrap();
+        self.request(ConnectRequest { frame: Some(frame), report: None });
     }
 
     /// Reports what the link does.
     pub(crate) fn report(&self, report: LinkReport) {
-        self.requests.send(ConnectRequest { frame: None, report: Some(report) }).unwrap();
+        self.request(ConnectRequest { frame: None, report: Some(report) });
+    }
+
+    /// Says that no frame follows.
+    pub(crate) fn hang_up(&mut self) {
+        self.requests = None;
+    }
+
+    fn request(&self, request: ConnectRequest) {
+        self.requests.as_ref().expect("nothing is sent after the last frame").send(request).unwrap();
     }
 
     /// Lets the server send so many bytes more.
