@@ -6,8 +6,8 @@ use colloquy::proto::{Heartbeat, LinkReport, Ping, ServerFrame, client_frame, se
 use tonic::Code;
 
 use crate::harness::{
-    Actor, Native, Server, eventually,
-    upstream::{Script, Upstream},
+    Actor, Native, RedisServer, Server, eventually,
+    upstream::{Script, Upstream, piece},
 };
 
 /// Far more than anything here is long.
@@ -98,6 +98,69 @@ async fn whoever_is_too_slow_is_told_at_once_and_gets_everything_when_it_resumes
     let mut again = Native::open(&bob, None).await;
     again.subscribe(&[(&conversation, Some(0))]);
     offsets_until(&mut again, 0, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_too_slow_at_one_node_gets_the_answer_whole_at_another() {
+    const PIECES: usize = 400;
+    let (redis, upstream) =
+        (RedisServer::start().await, Upstream::start(Script::anthropic().stepped().pieces(PIECES).end()).await);
+    let (redis_url, url) = (redis.url(), upstream.url());
+    let settings = [&[("redis_url", redis_url.as_str()), ("lane_frames", "10")], &upstream.settings(&url)[..]].concat();
+    let here = Server::with(&settings).await;
+    let there = here.beside(&settings).await;
+    let (alice, bob, conversation, mut native) = stalled(&here).await;
+    let (_, answer) = alice.send(&conversation, "hi").await;
+    let whole: String = (1..=PIECES).map(piece).collect();
+
+    // Half of it, and more messages than may wait.
+    upstream.release(PIECES / 2);
+    eventually("half is said", async || {
+        let message = alice.message(&conversation, &answer).await;
+        message["content"].as_str().is_some_and(|content| content.len() >= whole.len() / 4)
+    })
+    .await;
+    say(&alice.at(&there), &conversation, 30).await;
+    let (mut text, mut place) = (String::new(), 0);
+    loop {
+        let ServerFrame { offset, payload, .. } = native.next().await;
+        place = offset.unwrap_or(place);
+        match payload.unwrap() {
+            Payload::Token(token) => {
+                assert_eq!(token.index, text.len() as i64);
+                text += &token.content;
+            }
+            Payload::Reconnect(reconnect) => {
+                assert_eq!(reconnect.reason, "slow_reader");
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert!(native.try_next().await.unwrap().is_none());
+
+    upstream.release(PIECES);
+    let mut again = Native::open(&bob.at(&there), None).await;
+    again.subscribe(&[(&conversation, Some(place))]);
+    let mut is_ended = false;
+    while !is_ended {
+        let ServerFrame { offset, payload, .. } = again.next().await;
+        if let Some(offset) = offset {
+            assert_eq!(offset, place + 1, "nothing is missing, nothing comes twice");
+            place = offset;
+        }
+        match payload.unwrap() {
+            Payload::Token(token) => {
+                assert_eq!(token.index, text.len() as i64);
+                text += &token.content;
+            }
+            Payload::End(_) => is_ended = true,
+            Payload::Snapshot(_) | Payload::Reconnect(_) => panic!("not expected of a place that can be recovered"),
+            _ => {}
+        }
+    }
+    assert_eq!(text, whole);
+    assert_eq!(bob.at(&there).message(&conversation, &answer).await["content"], whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]
