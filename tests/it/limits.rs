@@ -9,6 +9,41 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{Actor, RedisServer, Server, Socket, eventually, reason, retry_after};
 
+/// Where a node counts.
+#[derive(Clone, Copy, Debug)]
+enum Ground {
+    Memory,
+    Redis,
+    /// In memory, for Redis is away.
+    RedisGone,
+}
+
+impl Ground {
+    const ALL: [Self; 3] = [Self::Memory, Self::Redis, Self::RedisGone];
+
+    /// Somebody on a node with these settings, and the Redis server that it is to have.
+    async fn alice(self, settings: &[(&str, &str)]) -> (Actor, Option<RedisServer>) {
+        if matches!(self, Self::Memory) {
+            return (Server::with(settings).await.register("alice").await, None);
+        }
+        let mut redis = RedisServer::start().await;
+        let url = redis.url();
+        let settings = [&[("redis_url", url.as_str())], settings].concat();
+        let alice = Server::with(&settings).await.register("alice").await;
+        if matches!(self, Self::RedisGone) {
+            redis.stop().await;
+            eventually("it is reported", async || lacks_redis(&alice).await).await;
+        }
+        (alice, Some(redis))
+    }
+}
+
+/// Whether the node says that Redis is away.
+async fn lacks_redis(actor: &Actor) -> bool {
+    let (_, health) = actor.get("/api/health/detailed").await;
+    health["components"]["live"]["status"] == "unavailable"
+}
+
 /// Sends messages that nobody answers, under the ids 1 to `count`.
 async fn chatter(socket: &mut Socket, conversation: &str, count: usize) {
     for nth in 1..=count {
@@ -50,43 +85,66 @@ async fn connect(actor: &Actor) -> Result<(), Status> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_101_messages_in_a_minute_the_last_is_refused_and_the_connection_stays() {
-    let alice = Server::with(&[("messages_per_minute", "100")]).await.register("alice").await;
-    let conversation = alice.conversation().await;
-    let mut socket = alice.socket().await;
-    chatter(&mut socket, &conversation, 101).await;
-    let answers = answers(&mut socket, 101).await;
-    for accepted in &answers[..100] {
-        assert_eq!(accepted["type"], "message.accepted", "{accepted}");
+    for ground in Ground::ALL {
+        let (alice, _redis) = ground.alice(&[("messages_per_minute", "100")]).await;
+        let conversation = alice.conversation().await;
+        let mut socket = alice.socket().await;
+        chatter(&mut socket, &conversation, 101).await;
+        let answers = answers(&mut socket, 101).await;
+        for accepted in &answers[..100] {
+            assert_eq!(accepted["type"], "message.accepted", "{accepted}");
+        }
+        let refused = &answers[100];
+        assert!(is_refusal(refused) && refused["data"]["retry_after"].as_f64().unwrap() > 1.0, "{refused}");
+        // It was not done, and what does not count is.
+        let (_, listed) = alice.get(&format!("/api/v1/conversations/{conversation}/messages?limit=1")).await;
+        assert_eq!(listed["messages"][0]["content"], "100");
+        socket.ask("p", "ping", json!({})).await;
+        assert_eq!(socket.answer_to("p").await["type"], "pong");
+        for nth in 1..=20 {
+            socket.ask(&format!("h{nth}"), "heartbeat", json!({})).await;
+            assert_eq!(socket.answer_to(&format!("h{nth}")).await["type"], "heartbeat_ack");
+        }
+        // Another connection is no way around.
+        let mut other = alice.socket().await;
+        chatter(&mut other, &conversation, 1).await;
+        assert!(is_refusal(&other.answer_to("1").await), "{ground:?}");
     }
-    let refused = &answers[100];
-    assert!(is_refusal(refused) && refused["data"]["retry_after"].as_f64().unwrap() > 1.0, "{refused}");
-    // It was not done, and what does not count is.
-    let (_, listed) = alice.get(&format!("/api/v1/conversations/{conversation}/messages?limit=1")).await;
-    assert_eq!(listed["messages"][0]["content"], "100");
-    socket.ask("p", "ping", json!({})).await;
-    assert_eq!(socket.answer_to("p").await["type"], "pong");
-    for nth in 1..=20 {
-        socket.ask(&format!("h{nth}"), "heartbeat", json!({})).await;
-        assert_eq!(socket.answer_to(&format!("h{nth}")).await["type"], "heartbeat_ack");
-    }
-    // Another connection is no way around.
-    let mut other = alice.socket().await;
-    chatter(&mut other, &conversation, 1).await;
-    assert!(is_refusal(&other.answer_to("1").await));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_105_pings_at_once_two_a_second_are_free_and_the_others_count() {
-    let alice = Server::with(&[("messages_per_minute", "50")]).await.register("alice").await;
-    let mut socket = alice.socket().await;
-    for nth in 1..=105 {
-        socket.ask(&nth.to_string(), "ping", json!({ "pingId": nth.to_string() })).await;
+    for ground in Ground::ALL {
+        let (alice, _redis) = ground.alice(&[("messages_per_minute", "50")]).await;
+        let mut socket = alice.socket().await;
+        for nth in 1..=105 {
+            socket.ask(&nth.to_string(), "ping", json!({ "pingId": nth.to_string() })).await;
+        }
+        let answers = answers(&mut socket, 105).await;
+        let pongs = answers.iter().filter(|answer| answer["type"] == "pong").count();
+        assert!(answers[..52].iter().all(|answer| answer["type"] == "pong"));
+        assert_eq!(answers.iter().filter(|answer| is_refusal(answer)).count(), 105 - pongs);
+        assert!(pongs < 105, "{pongs} on {ground:?}");
     }
-    let answers = answers(&mut socket, 105).await;
-    let pongs = answers.iter().filter(|answer| answer["type"] == "pong").count();
-    assert!(answers[..52].iter().all(|answer| answer["type"] == "pong"));
-    assert_eq!(answers.iter().filter(|answer| is_refusal(answer)).count(), 105 - pongs);
-    assert!(pongs < 105, "{pongs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_105_pings_in_a_second_twelve_pass_by_default_and_the_connection_stays() {
+    for ground in Ground::ALL {
+        let (alice, _redis) = ground.alice(&[("messages_per_second", "10"), ("messages_per_minute", "100")]).await;
+        let mut socket = alice.socket().await;
+        for nth in 1..=105 {
+            socket.ask(&nth.to_string(), "ping", json!({})).await;
+        }
+        let answers = answers(&mut socket, 105).await;
+        assert!(answers[..12].iter().all(|answer| answer["type"] == "pong"), "{ground:?}");
+        let refused: Vec<_> = answers.iter().filter(|answer| is_refusal(answer)).collect();
+        assert!(!refused.is_empty(), "on {ground:?}");
+        assert!(refused.iter().all(|error| error["data"]["retry_after"].as_f64() > Some(0.0)), "{refused:?}");
+        assert!(refused[0]["data"]["retry_after"].as_f64() > Some(1.0), "{}", refused[0]);
+        socket.ask("alive", "heartbeat", json!({})).await;
+        assert_eq!(socket.answer_to("alive").await["type"], "heartbeat_ack");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,11 +309,7 @@ async fn when_redis_goes_limits_go_on_and_nobody_is_refused_for_it() {
     chatter(&mut socket, &conversation, 5).await;
     assert!(answers(&mut socket, 5).await.iter().all(|answer| !is_refusal(answer)));
     redis.stop().await;
-    let is_reported = async || {
-        let (_, health) = alice.get("/api/health/detailed").await;
-        health["components"]["live"]["status"] == "unavailable"
-    };
-    eventually("it is reported", is_reported).await;
+    eventually("it is reported", async || lacks_redis(&alice).await).await;
     chatter(&mut socket, &conversation, 6).await;
     let answers = answers(&mut socket, 6).await;
     assert_eq!(answers.iter().filter(|answer| is_refusal(answer)).count(), 1, "{answers:?}");
