@@ -13,6 +13,7 @@ mod analytics;
 mod answers;
 mod cached;
 mod cluster;
+mod codes;
 mod contract;
 mod conversations;
 mod database;

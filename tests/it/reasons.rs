@@ -140,7 +140,7 @@ async fn story(reason: ErrorReason) -> Told {
 }
 
 /// All that the contract names.
-fn reasons() -> Vec<ErrorReason> {
+pub(crate) fn reasons() -> Vec<ErrorReason> {
     let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
     let named = pool.get_enum_by_name("colloquy.v1.ErrorReason").unwrap();
     named.values().map(|value| ErrorReason::try_from(value.number()).unwrap()).collect()
