@@ -12,6 +12,7 @@ mod accounts;
 mod analytics;
 mod answers;
 mod cached;
+mod churn;
 mod cluster;
 mod codes;
 mod contract;

@@ -74,6 +74,11 @@ impl Process {
         exit(command(words[0], data, &[]).args(&words[1..]).envs(variables.iter().copied())).await
     }
 
+    /// How many files and connections it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id().expect("it runs"))).unwrap().count()
+    }
+
     /// The node that it is.
     pub(crate) fn server(&self) -> &Server {
         &self.server

@@ -83,6 +83,16 @@ impl RedisServer {
         answer
     }
 
+    /// The keys that nothing but a command removes, in order.
+    pub(crate) async fn lasting_keys(&self) -> Vec<String> {
+        let script = "local lasting = {} for _, key in ipairs(redis.call('KEYS', '*')) do \
+            if redis.call('PTTL', key) < 0 then table.insert(lasting, key) end end \
+            table.sort(lasting) return {ok = table.concat(lasting, ' ')}";
+        let answer = self.tell(&format!("EVAL \"{script}\" 0")).await;
+        let keys = answer.strip_prefix('+').unwrap_or_else(|| panic!("{answer}"));
+        keys.split_whitespace().map(str::to_owned).collect()
+    }
+
     async fn signal(&self, name: &str) {
         let id = self.child.as_ref().and_then(Child::id).expect("it runs").to_string();
         let status = Command::new("sh").args(["-c", "kill -$1 $2", "sh", name, &id]).status().await.unwrap();
