@@ -18,7 +18,7 @@ pub(super) async fn run(
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
-    let addresses = start(settings, cores, Some(metrics), &lifecycle).await?;
+    let addresses = start(settings, cores, Some(metrics), &lifecycle)?;
     serve::until_signal(addresses, ready_file, settings, &lifecycle).await
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn run(
 ///
 /// # Errors
 /// When the address is taken or no core is named.
-pub async fn start(
+pub fn start(
     settings: &Settings,
     cores: &[Uri],
     metrics: Option<PrometheusHandle>,

@@ -53,10 +53,8 @@ async fn people(server: &Server) -> People {
 
 /// So many connections, each opened and closed.
 async fn churn(server: &Server, people: &People, count: usize) {
-    let begun = std::time::Instant::now();
     let visits = stream::iter(0..count).map(|number| {
         let (actor, conversation) = &people[number / 2 % people.len()];
-        if number % 1000 == 0 { eprintln!("{number} {:?}", begun.elapsed()); }
         visit(server, actor, conversation, number)
     });
     timeout(LIMIT, visits.buffer_unordered(AT_ONCE).collect::<()>()).await.expect("they come and go in time");
@@ -64,7 +62,7 @@ async fn churn(server: &Server, people: &People, count: usize) {
 
 /// One connection: most are sockets, and half of all break off.
 async fn visit(server: &Server, actor: &Actor, conversation: &str, number: usize) {
-    let is_orderly = number % 2 == 0;
+    let is_orderly = number.is_multiple_of(2);
     let typing = json!({ "conversation_id": conversation, "is_typing": true });
     match number / 2 % 10 {
         0 => {
@@ -73,7 +71,7 @@ async fn visit(server: &Server, actor: &Actor, conversation: &str, number: usize
             soon("its first event", events.chunk()).await.unwrap();
         }
         1 => {
-            let mut native = Native::open(actor, (number % 4 == 0).then_some(1)).await;
+            let mut native = Native::open(actor, number.is_multiple_of(4).then_some(1)).await;
             native.subscribe(&[(conversation, Some(0))]);
             let payload = Typing { conversation_id: conversation.to_owned(), is_typing: true };
             native.ask(client_frame::Payload::Typing(payload));
@@ -153,7 +151,6 @@ async fn no_task_outlives_its_connection() {
     let tasks = || Handle::current().metrics().num_alive_tasks();
     churn(&server, &people, FIRST).await;
     let before = tasks();
-    println!("{before}");
     churn(&server, &people, FIRST * 2).await;
     within(SETTLES_WITHIN, "the tasks have ended", async || tasks() <= before).await;
 }
