@@ -116,12 +116,14 @@ impl Deliveries {
         let mut found: Vec<Message> = Vec::new();
         let mut after = 0;
         loop {
+            // Before the store is asked: what is stored meanwhile is noted no longer.
+            let noted = self.notes().of(key);
             let page = self.0.store.undelivered(membership, after, PAGE).await?;
             let is_last = page.len() < PAGE;
             for message in page {
                 after = message.seq;
                 // What this node has handed over may not be in the store yet.
-                if self.notes().has(key, message.seq) {
+                if noted.has(message.seq) {
                     continue;
                 }
                 let weight = message.weight();

@@ -33,12 +33,18 @@ pub(super) struct Notes {
 }
 
 /// What has reached a member.
-#[derive(Debug)]
-struct Note {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Noted {
     /// Messages that have, one by one.
     seqs: BTreeSet<i64>,
     /// Up to where the member has taken the history over; 0 when not at all.
     up_to: i64,
+}
+
+/// What is kept of a member.
+#[derive(Debug)]
+struct Note {
+    noted: Noted,
     is_queued: bool,
     /// Whether the others shall be told.
     is_news: bool,
@@ -58,15 +64,15 @@ impl Notes {
     /// A message has reached a member; `is_news` when the others shall be told.
     pub(super) fn note(&mut self, key: Key, seq: i64, is_news: bool) {
         self.change(key, is_news, |note| {
-            if note.seqs.len() < MAX_SEQS {
-                note.seqs.insert(seq);
+            if note.noted.seqs.len() < MAX_SEQS {
+                note.noted.seqs.insert(seq);
             }
         });
     }
 
     /// A member has taken the history over up to here.
     pub(super) fn note_up_to(&mut self, key: Key, seq: i64) {
-        self.change(key, true, |note| note.up_to = note.up_to.max(seq));
+        self.change(key, true, |note| note.noted.up_to = note.noted.up_to.max(seq));
     }
 
     fn change(&mut self, key: Key, is_news: bool, change: impl FnOnce(&mut Note)) {
@@ -82,9 +88,9 @@ impl Notes {
         }
     }
 
-    /// Whether a message is noted to have reached a member.
-    pub(super) fn has(&self, key: Key, seq: i64) -> bool {
-        self.notes.get(&key).is_some_and(|note| seq <= note.up_to || note.seqs.contains(&seq))
+    /// What is noted of a member now.
+    pub(super) fn of(&self, key: Key) -> Noted {
+        self.notes.get(&key).map(|note| note.noted.clone()).unwrap_or_default()
     }
 
     /// How many members there are notes of.
@@ -100,10 +106,10 @@ impl Notes {
         {
             let Some(note) = self.notes.get_mut(&key) else { continue };
             note.is_queued = false;
-            members.insert(key, (note.up_to, std::mem::take(&mut note.is_news)));
+            members.insert(key, (note.noted.up_to, std::mem::take(&mut note.is_news)));
             let (conversation_id, user_id) = key;
             let receipt = |(first, last)| Receipt { conversation_id, user_id, first, last };
-            receipts.extend(note.ranges().into_iter().map(receipt));
+            receipts.extend(note.noted.ranges().into_iter().map(receipt));
         }
         (!members.is_empty()).then_some(Batch { receipts, members })
     }
@@ -112,14 +118,14 @@ impl Notes {
     pub(super) fn settle(&mut self, batch: &Batch, moved: Vec<Delivered>) -> Vec<Delivered> {
         for (key, (up_to, _)) in &batch.members {
             if let Some(note) = self.notes.get_mut(key)
-                && note.up_to == *up_to
+                && note.noted.up_to == *up_to
             {
-                note.up_to = 0;
+                note.noted.up_to = 0;
             }
         }
         for marker in &moved {
             if let Some(note) = self.notes.get_mut(&marker.key()) {
-                note.seqs = note.seqs.split_off(&(marker.seq + 1));
+                note.noted.seqs = note.noted.seqs.split_off(&(marker.seq + 1));
             }
         }
         for key in batch.members.keys() {
@@ -151,11 +157,18 @@ impl Notes {
 
 impl Note {
     fn empty() -> Self {
-        Self { seqs: BTreeSet::new(), up_to: 0, is_queued: false, is_news: false, at: Instant::now() }
+        Self { noted: Noted::default(), is_queued: false, is_news: false, at: Instant::now() }
     }
 
     fn says_nothing(&self) -> bool {
-        self.seqs.is_empty() && self.up_to == 0 && !self.is_queued
+        self.noted.seqs.is_empty() && self.noted.up_to == 0 && !self.is_queued
+    }
+}
+
+impl Noted {
+    /// Whether a message has reached the member.
+    pub(super) fn has(&self, seq: i64) -> bool {
+        seq <= self.up_to || self.seqs.contains(&seq)
     }
 
     /// What it says, in ranges of messages that follow each other.
@@ -206,12 +219,12 @@ mod tests {
         assert_eq!(ranges(&batch), [(3, 4), (6, 6)]);
         assert!(notes.settle(&batch, Vec::new()).is_empty());
         assert!(notes.take().is_none(), "nothing new");
-        assert!(notes.has(key, 4) && !notes.has(key, 2));
+        assert!(notes.of(key).has(4) && !notes.of(key).has(2));
         notes.note(key, 2, true);
         let batch = notes.take().unwrap();
         assert_eq!(ranges(&batch), [(2, 4), (6, 6)]);
         assert_eq!(notes.settle(&batch, moved(key, 4)), moved(key, 4));
-        assert!(!notes.has(key, 4) && notes.has(key, 6));
+        assert!(!notes.of(key).has(4) && notes.of(key).has(6));
         notes.note_up_to(key, 5);
         let batch = notes.take().unwrap();
         assert_eq!(ranges(&batch), [(1, 6)]);
