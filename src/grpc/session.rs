@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ const SESSION_ID: &str = "colloquy-session-id";
 const CREDIT: &str = "colloquy-credit";
 /// Failed sends that one report may tell.
 const MAX_FAILED_SENDS: i32 = 100;
+/// What a link may claim to take for a round trip at most: a longer one says no more.
+const MAX_ROUND_TRIP: Duration = Duration::from_secs(3600);
 /// Topics in one frame at most.
 const MAX_TOPICS: usize = 100;
 /// Characters of an id that the viewer makes up.
@@ -144,7 +147,7 @@ fn credit(metadata: &MetadataMap) -> Result<Option<u64>> {
 fn reported(report: &proto::LinkReport) -> Report {
     Report {
         credit: report.credit.try_into().unwrap_or(0),
-        round_trip: report.round_trip.and_then(|round_trip| round_trip.try_into().ok()),
+        round_trip: report.round_trip.and_then(|it| it.try_into().ok()).map(|it: Duration| it.min(MAX_ROUND_TRIP)),
         failed_sends: report.failed_sends.clamp(0, MAX_FAILED_SENDS) as u32,
     }
 }
@@ -175,10 +178,7 @@ fn command(frame: proto::ClientFrame) -> Result<Command> {
         Payload::Subscribe(subscribe) => wanted(subscribe.events, subscribe.topics).map(Command::Subscribe),
         Payload::Unsubscribe(unsubscribe) => wanted(unsubscribe.events, unsubscribe.topics).map(Command::Unsubscribe),
         Payload::JoinSession(join) => Ok(Command::Join(parse::id("session_id", &join.session_id)?)),
-        Payload::LeaveSession(leave) => {
-            let conversation = Wanted::conversation(parse::id("session_id", &leave.session_id)?);
-            Ok(Command::Unsubscribe(vec![conversation]))
-        }
+        Payload::LeaveSession(leave) => Ok(Command::Leave(parse::id("session_id", &leave.session_id)?)),
         Payload::Message(post) => Ok(Command::Send {
             conversation_id: parse::optional_id("conversation_id", post.conversation_id.as_deref())?,
             sending: Sending {

@@ -1,14 +1,28 @@
 //! What nodes tell of themselves, where the others find it: the latest report of each that lives.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use redis::Cmd;
+use futures_util::{StreamExt as _, stream};
+use redis::{Cmd, FromRedisValue};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     node::Nodes,
-    redis::{Away, Redis},
+    redis::{Away, Keys, Redis},
 };
-use crate::model::connection::NodeReport;
+use crate::model::{
+    connection::{Connection, NodeReport},
+    ids::{NodeId, UserId},
+};
+
+/// Users whose connections are written in one command.
+const CHUNK: usize = 500;
+/// Nodes that are asked for at once.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Leaves this node's report for the others, and finds theirs. Cheap to clone.
 ///
@@ -34,45 +48,106 @@ impl Reports {
         self.0.interval
     }
 
-    /// Leaves this node's report in place of the one before.
-    pub async fn leave(&self, report: &NodeReport) {
+    /// Leaves this node's report and its connections in place of those before.
+    pub async fn leave(&self, report: &NodeReport, connections: Vec<Connection>) {
         let Some(redis) = &self.0.redis else { return };
-        match serde_json::to_string(report) {
-            Ok(text) => {
-                let ttl_ms = u64::try_from((self.0.interval * 3).as_millis()).unwrap_or(u64::MAX).max(1);
-                let key = redis.keys().report(redis.node());
-                let set = Cmd::new().arg("SET").arg(key).arg(text).arg("PX").arg(ttl_ms).to_owned();
-                // A failure was logged and counted where it happened.
-                let _: Result<(), Away> = redis.command("leave_report", &set).await;
+        // A failure was logged and counted where it happened.
+        let _: Result<(), Away> = async {
+            if let Some(text) = written(report) {
+                let set =
+                    command("SET", redis.keys().report(redis.node())).arg(text).arg("PX").arg(self.ttl_ms()).to_owned();
+                let () = redis.command("leave_report", &set).await?;
             }
-            Err(error) => tracing::error!(%error, "a report cannot be written"),
+            self.leave_connections(redis, connections).await
         }
+        .await;
     }
 
-    /// Takes this node's report away: it is none any more.
+    /// Written beside those before, bit by bit: no command keeps the server for long, and nobody reads a part.
+    async fn leave_connections(&self, redis: &Redis, connections: Vec<Connection>) -> Result<(), Away> {
+        let key = redis.keys().connections(redis.node());
+        if connections.is_empty() {
+            return redis.command("leave_connections", &command("DEL", key)).await;
+        }
+        let mut users: HashMap<UserId, Vec<Connection>> = HashMap::new();
+        for connection in connections {
+            users.entry(connection.user_id).or_default().push(connection);
+        }
+        let (users, next) = (Vec::from_iter(users), format!("{key}:next"));
+        // Of one that ended in the middle.
+        let () = redis.command("leave_connections", &command("DEL", next.clone())).await?;
+        for chunk in users.chunks(CHUNK) {
+            let mut set = command("HSET", next.clone());
+            chunk.iter().for_each(|(user, connections)| {
+                set.arg(user.to_string()).arg(written(connections));
+            });
+            let () = redis.command("leave_connections", &set).await?;
+            let expire = command("PEXPIRE", next.clone()).arg(self.ttl_ms()).to_owned();
+            let () = redis.command("leave_connections", &expire).await?;
+        }
+        redis.command("leave_connections", &command("RENAME", next).arg(key).to_owned()).await
+    }
+
+    /// Takes what this node left away: it is none any more.
     pub async fn withdraw(&self) {
         let Some(redis) = &self.0.redis else { return };
-        let delete = Cmd::new().arg("DEL").arg(redis.keys().report(redis.node())).to_owned();
+        let (keys, node) = (redis.keys(), redis.node());
+        let delete = command("DEL", keys.report(node)).arg(keys.connections(node)).to_owned();
         // It is forgotten by itself otherwise.
         let _: Result<(), Away> = redis.command("withdraw_report", &delete).await;
     }
 
     /// The reports of the other nodes that live.
     pub async fn others(&self) -> Vec<NodeReport> {
-        let Some(redis) = &self.0.redis else { return Vec::new() };
-        let mut get = Cmd::new().arg("MGET").to_owned();
-        let others: Vec<_> = self.0.nodes.alive().await.into_iter().filter(|node| *node != redis.node()).collect();
-        if others.is_empty() {
-            return Vec::new();
-        }
-        others.iter().for_each(|node| {
-            get.arg(redis.keys().report(*node));
-        });
-        let texts: Vec<Option<String>> = redis.command("find_reports", &get).await.unwrap_or_default();
-        let read = |text: String| {
-            let report = serde_json::from_str(&text);
-            report.inspect_err(|error| tracing::warn!(%error, "the report of another node cannot be read")).ok()
-        };
-        texts.into_iter().flatten().filter_map(read).collect()
+        let ask = |keys: &Keys, node| command("GET", keys.report(node));
+        let texts: Vec<Option<String>> = self.ask_others("find_reports", ask).await;
+        texts.into_iter().flatten().filter_map(|text| read(&text)).collect()
     }
+
+    /// A user's live connections on the other nodes, as they were when those told last.
+    pub async fn connections_of(&self, user: UserId) -> Vec<Connection> {
+        let ask = |keys: &Keys, node| command("HGET", keys.connections(node)).arg(user.to_string()).to_owned();
+        let texts: Vec<Option<String>> = self.ask_others("find_connections", ask).await;
+        texts.into_iter().flatten().filter_map(|text| read::<Vec<Connection>>(&text)).flatten().collect()
+    }
+
+    /// The users with live connections on the other nodes.
+    pub async fn users(&self) -> HashSet<UserId> {
+        let ask = |keys: &Keys, node| command("HKEYS", keys.connections(node));
+        let ids: Vec<Vec<String>> = self.ask_others("find_users", ask).await;
+        ids.into_iter().flatten().filter_map(|id| id.parse().ok()).collect()
+    }
+
+    /// What the server says of each of the other nodes that live.
+    async fn ask_others<T: FromRedisValue + Default>(
+        &self,
+        name: &'static str,
+        ask: impl Fn(&Keys, NodeId) -> Cmd,
+    ) -> Vec<T> {
+        let Some(redis) = &self.0.redis else { return Vec::new() };
+        let others = self.0.nodes.alive().await.into_iter().filter(|node| *node != redis.node());
+        let answers = stream::iter(others).map(|node| {
+            let asked = ask(redis.keys(), node);
+            async move { redis.command(name, &asked).await.unwrap_or_default() }
+        });
+        answers.buffered(ASKED_AT_ONCE).collect().await
+    }
+
+    fn ttl_ms(&self) -> u64 {
+        u64::try_from((self.0.interval * 3).as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+fn command(name: &str, key: String) -> Cmd {
+    Cmd::new().arg(name).arg(key).to_owned()
+}
+
+fn written(value: &impl Serialize) -> Option<String> {
+    let text = serde_json::to_string(value);
+    text.inspect_err(|error| tracing::error!(%error, "a report cannot be written")).ok()
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Option<T> {
+    let value = serde_json::from_str(text);
+    value.inspect_err(|error| tracing::warn!(%error, "the report of another node cannot be read")).ok()
 }

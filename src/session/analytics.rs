@@ -1,7 +1,7 @@
 //! Analytics: what this node counts of its live connections, and what all nodes know together.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -134,10 +134,10 @@ impl Analytics {
 }
 
 impl Sessions {
-    /// What this node knows of its live connections.
-    pub fn report(&self) -> NodeReport {
+    /// The live connections of this node, everybody's or one user's.
+    fn connections(&self, user: Option<UserId>) -> Vec<Connection> {
         let now = self.clock.now();
-        let connections = self.hub.conditions().into_iter().map(|(id, user_id, condition)| Connection {
+        let connections = self.hub.conditions(user).into_iter().map(|(id, user_id, condition)| Connection {
             id,
             user_id,
             score: condition.score,
@@ -146,22 +146,34 @@ impl Sessions {
             error_rate: condition.error_rate,
             last_activity: now.earlier(condition.silence),
         });
-        let waiting = self.hub.lengths().map(|length| length as u64);
-        let topics = self.hub.topics() as u64;
-        NodeReport { connections: connections.collect(), topics, waiting, ..self.analytics.report() }
+        connections.collect()
     }
 
-    /// What all nodes know: this one now, the others when they told last.
-    pub async fn reports(&self) -> NodeReport {
+    /// What this node counts.
+    fn report(&self) -> NodeReport {
+        let waiting = self.hub.lengths().map(|length| length as u64);
+        let (connections, topics) = (self.hub.connections() as u64, self.hub.topics() as u64);
+        NodeReport { connections, topics, waiting, ..self.analytics.report() }
+    }
+
+    /// What all nodes count: this one now, the others when they told last.
+    pub async fn counted(&self) -> NodeReport {
         let mut all = self.report();
         self.reports.others().await.into_iter().for_each(|other| all.add(other));
         all
     }
 
+    /// The users with live connections, on all nodes.
+    pub async fn connected_users(&self) -> HashSet<UserId> {
+        let mut users = self.reports.users().await;
+        users.extend(self.connections(None).into_iter().map(|connection| connection.user_id));
+        users
+    }
+
     /// A user's live connections, on all nodes.
     pub async fn connections_of(&self, user: UserId) -> Vec<Connection> {
-        let mut connections = self.reports().await.connections;
-        connections.retain(|connection| connection.user_id == user);
+        let mut connections = self.connections(Some(user));
+        connections.extend(self.reports.connections_of(user).await);
         connections
     }
 }
@@ -172,7 +184,7 @@ pub async fn tell(sessions: Sessions) {
     let mut ticks = interval(sessions.reports.interval());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
-        let report = sessions.report();
+        let (report, connections) = (sessions.report(), sessions.connections(None));
         for (name, count) in &report.frames {
             metrics::counter!("colloquy_frames_total", "type" => name.clone()).absolute(*count);
         }
@@ -180,10 +192,10 @@ pub async fn tell(sessions: Sessions) {
             metrics::gauge!("colloquy_frames_waiting", "lane" => lane.name()).set(waiting as f64);
         }
         for status in [HealthStatus::Healthy, HealthStatus::Degraded, HealthStatus::Unhealthy] {
-            let count = report.connections.iter().filter(|connection| connection.status == status).count();
+            let count = connections.iter().filter(|connection| connection.status == status).count();
             metrics::gauge!("colloquy_connection_health", "status" => status.as_str()).set(count as f64);
         }
-        sessions.reports.leave(&report).await;
+        sessions.reports.leave(&report, connections).await;
     }
     sessions.reports.withdraw().await;
 }

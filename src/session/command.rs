@@ -33,6 +33,8 @@ pub enum Command {
     Subscribe(Vec<Wanted>),
     /// Asks for one conversation, from now on.
     Join(ConversationId),
+    /// Asks for one conversation no longer.
+    Leave(ConversationId),
     /// Ends subscriptions.
     Unsubscribe(Vec<Wanted>),
     /// Sends a message.
@@ -91,6 +93,7 @@ impl Command {
             Self::Heartbeat { .. } => "heartbeat",
             Self::Subscribe(_) => "subscribe",
             Self::Join(_) => "join_session",
+            Self::Leave(_) => "leave_session",
             Self::Unsubscribe(_) => "unsubscribe",
             Self::Send { .. } => "message",
             Self::Stop(_) => "stop",

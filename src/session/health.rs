@@ -40,7 +40,8 @@ pub struct Standards {
 #[derive(Debug)]
 pub struct Health {
     standards: Standards,
-    round_trips: VecDeque<Duration>,
+    /// In microseconds.
+    round_trips: VecDeque<u32>,
     /// Of the latest frames, the newest in the lowest bit, whether each failed.
     failures: u128,
     frames: usize,
@@ -75,7 +76,7 @@ impl Health {
         if self.round_trips.len() >= self.standards.samples {
             self.round_trips.pop_front();
         }
-        self.round_trips.push_back(round_trip);
+        self.round_trips.push_back(u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX));
         self.act();
     }
 
@@ -93,8 +94,8 @@ impl Health {
     /// What the connection is like now.
     pub fn condition(&self) -> Condition {
         let Standards { good_latency, bad_latency, bad_error_rate, good_silence, bad_silence, .. } = self.standards;
-        let count = u32::try_from(self.round_trips.len()).unwrap_or(u32::MAX);
-        let latency = self.round_trips.iter().sum::<Duration>().checked_div(count);
+        let sum: u64 = self.round_trips.iter().copied().map(u64::from).sum();
+        let latency = sum.checked_div(self.round_trips.len() as u64).map(Duration::from_micros);
         let error_rate = self.error_rate();
         let silence = self.active_at.elapsed();
         let (for_latency, for_errors, for_activity) = WEIGHTS;
@@ -183,6 +184,13 @@ mod tests {
             tokio::time::advance(Duration::from_secs(passed)).await;
             assert!((health.condition().score - score).abs() < 1e-6, "{}", health.condition().score);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_a_viewer_tells_of_its_link_the_score_is_one() {
+        let mut health = Health::new(STANDARDS);
+        (0..300).for_each(|_| health.measure(Duration::MAX));
+        assert_eq!(health.condition().score, 0.5);
     }
 
     #[tokio::test(start_paused = true)]

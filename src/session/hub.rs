@@ -68,13 +68,21 @@ impl Hub {
         }
     }
 
-    /// What each connection is like.
-    pub(super) fn conditions(&self) -> Vec<(ConnectionId, UserId, Condition)> {
+    /// What each connection is like, of everybody's or of one user's.
+    pub(super) fn conditions(&self, user: Option<UserId>) -> Vec<(ConnectionId, UserId, Condition)> {
         let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
-        let connections =
-            viewers.iter().filter_map(|(id, viewer)| Some((*id, viewer.user_id, viewer.health.as_ref()?)));
+        let connections = viewers
+            .iter()
+            .filter(|(_, viewer)| user.is_none_or(|user| viewer.user_id == user))
+            .filter_map(|(id, viewer)| Some((*id, viewer.user_id, viewer.health.as_ref()?)));
         let condition = |health: &Mutex<Health>| health.lock().unwrap_or_else(PoisonError::into_inner).condition();
         connections.map(|(id, user, health)| (id, user, condition(health))).collect()
+    }
+
+    /// How many viewers are connections.
+    pub(super) fn connections(&self) -> usize {
+        let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        viewers.values().filter(|viewer| viewer.health.is_some()).count()
     }
 
     /// How many letters wait for all viewers in each lane, the most important first.

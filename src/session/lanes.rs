@@ -1,23 +1,10 @@
 //! Lanes: what waits for one viewer, by how much it matters; bounded, and dropped in a fixed order when it is too much.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::mailbox::Letter;
-use crate::model::{
-    event::{Draft, Event, Happening},
-    ids::MessageId,
-    topic::Topic,
-};
-
-/// The most text that waiting pieces of an answer are joined to, in bytes: a reader that is slow gets them in frames that it
-/// can take one by one.
-const MAX_PIECE: usize = 16 << 10;
+use super::{joining::joined, mailbox::Letter};
 
 /// What may wait for one viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +34,16 @@ pub enum Lane {
 impl Lane {
     /// All, the most important first.
     pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Medium, Self::Low];
+
+    /// As operators and analytics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
 }
 
 /// Four queues. When more waits than may, pieces of answers are joined first, then what is of the moment is dropped; when
@@ -60,10 +57,11 @@ pub(super) struct Lanes {
     has_overflowed: bool,
 }
 
+/// A letter, and since when it waits.
 #[derive(Debug)]
-struct Waiting {
-    letter: Letter,
-    since: Instant,
+pub(super) struct Waiting {
+    pub(super) letter: Letter,
+    pub(super) since: Instant,
 }
 
 impl Lanes {
@@ -143,14 +141,16 @@ impl Lanes {
 
     fn overflow(&mut self) {
         self.drop_events();
-        self.has_overflowed = true;
+        if std::mem::replace(&mut self.has_overflowed, true) {
+            return;
+        }
         self.queue(Lane::Critical).push_back(Waiting { letter: Letter::Overflow, since: Instant::now() });
         metrics::counter!("colloquy_mailbox_overflows_total").increment(1);
     }
 
     fn clear(&mut self, lane: Lane) {
         let dropped = std::mem::take(self.queue(lane));
-        self.bytes = self.bytes.saturating_sub(dropped.iter().map(|waiting| waiting.letter.weight()).sum());
+        self.bytes = self.bytes.saturating_sub(weight(&dropped));
         metrics::counter!("colloquy_frames_dropped_total", "lane" => lane.name()).increment(dropped.len() as u64);
     }
 
@@ -164,34 +164,12 @@ impl Lanes {
         }
     }
 
-    /// Joins the pieces of each answer that follow each other with nothing else of that answer in between; the whole stands
-    /// at the place of the last.
     fn join_pieces(&mut self) {
         let queue = std::mem::take(self.queue(Lane::High));
-        let before: usize = queue.iter().map(|waiting| waiting.letter.weight()).sum();
-        let mut runs: Vec<Run> = Vec::with_capacity(queue.len());
-        let mut open: HashMap<MessageId, usize> = HashMap::new();
-        for waiting in queue {
-            let Some((message, text)) = waiting.letter.piece() else {
-                if let Letter::Event(event) = &waiting.letter
-                    && let Some(message) = event.draft.message_id
-                {
-                    open.remove(&message);
-                }
-                runs.push(Run { bytes: 0, letters: vec![waiting] });
-                continue;
-            };
-            let earlier = open.get(&message).copied().filter(|at| runs[*at].bytes + text <= MAX_PIECE);
-            let mut run = earlier.map(|at| std::mem::take(&mut runs[at])).unwrap_or_default();
-            run.bytes += text;
-            run.letters.push(waiting);
-            open.insert(message, runs.len());
-            runs.push(run);
-        }
-        let joined: VecDeque<Waiting> = runs.into_iter().filter_map(Run::join).collect();
-        let after: usize = joined.iter().map(|waiting| waiting.letter.weight()).sum();
+        let before = weight(&queue);
+        let joined = joined(queue);
+        self.bytes = (self.bytes + weight(&joined)).saturating_sub(before);
         *self.queue(Lane::High) = joined;
-        self.bytes = (self.bytes + after).saturating_sub(before);
     }
 
     fn queue(&mut self, lane: Lane) -> &mut VecDeque<Waiting> {
@@ -199,87 +177,8 @@ impl Lanes {
     }
 }
 
-impl Lane {
-    /// As operators and analytics name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::High => "high",
-            Self::Medium => "medium",
-            Self::Low => "low",
-        }
-    }
-}
-
-impl Letter {
-    fn lane(&self) -> Lane {
-        match self {
-            Self::Barred(_) | Self::SignedOut | Self::Missed(_) | Self::Overflow => Lane::Critical,
-            Self::Status(_) => Lane::Low,
-            Self::Event(event) if !event.is_kept() => Lane::Low,
-            Self::Event(event) => match event.topic {
-                Topic::Conversation(_) | Topic::User(_) => Lane::High,
-                Topic::System | Topic::Event(_) => Lane::Medium,
-            },
-        }
-    }
-
-    fn weight(&self) -> usize {
-        if let Self::Event(event) = self { event.weight() } else { 0 }
-    }
-
-    fn says_more_than(&self, earlier: &Self) -> bool {
-        match (self, earlier) {
-            (Self::Event(newer), Self::Event(earlier)) => newer.says_more_than(earlier),
-            (Self::Status(newer), Self::Status(earlier)) => newer.user_id == earlier.user_id,
-            _ => false,
-        }
-    }
-
-    /// The answer that it is a piece of, and the piece's bytes.
-    fn piece(&self) -> Option<(MessageId, usize)> {
-        let Self::Event(event) = self else { return None };
-        match &event.draft.happening {
-            Happening::Token { content, .. } => event.draft.message_id.map(|message| (message, content.len())),
-            _ => None,
-        }
-    }
-}
-
-/// Letters that become one: pieces of an answer that follow each other, or a single other letter. Empty: its letters went
-/// into a later one.
-#[derive(Debug, Default)]
-struct Run {
-    bytes: usize,
-    letters: Vec<Waiting>,
-}
-
-impl Run {
-    fn join(mut self) -> Option<Waiting> {
-        if self.letters.len() < 2 {
-            return self.letters.pop();
-        }
-        let since = self.letters.first()?.since;
-        let pieces = self.letters.into_iter().filter_map(|waiting| match waiting.letter {
-            Letter::Event(event) => Some(event),
-            _ => None,
-        });
-        let letter = Letter::Event(join(&pieces.collect::<Vec<_>>())?);
-        Some(Waiting { letter, since })
-    }
-}
-
-/// One piece made of those that follow each other, written once; it stands at the place of the last.
-fn join(pieces: &[Arc<Event>]) -> Option<Arc<Event>> {
-    let (first, last) = (pieces.first()?, pieces.last()?);
-    let Happening::Token { index, .. } = &first.draft.happening else { return None };
-    let texts = pieces.iter().map(|piece| match &piece.draft.happening {
-        Happening::Token { content, .. } => content.as_str(),
-        _ => "",
-    });
-    let happening = Happening::Token { content: texts.collect(), index: *index };
-    let draft = Draft { happening, ..last.draft.clone() };
-    Some(Event::new(last.topic.clone(), last.offset, last.at, draft))
+fn weight(queue: &VecDeque<Waiting>) -> usize {
+    queue.iter().map(|waiting| waiting.letter.weight()).sum()
 }
 
 #[cfg(test)]
@@ -287,8 +186,10 @@ mod tests {
     use super::*;
     use crate::model::{
         clock::Clock,
-        ids::{ConversationId, UserId},
+        event::{Draft, Event, Happening},
+        ids::{ConversationId, MessageId, UserId},
         presence::{Status, StatusChange},
+        topic::Topic,
     };
 
     const BOUNDS: Bounds = Bounds { frames: 1000, bytes: 1 << 20, ttl: Duration::from_secs(3600) };
@@ -299,7 +200,10 @@ mod tests {
     }
 
     fn token(message: MessageId, offset: u64, index: u64, content: &str) -> Letter {
-        let topic = Topic::Conversation(ConversationId::generate());
+        token_in(Topic::Conversation(ConversationId::generate()), message, offset, index, content)
+    }
+
+    fn token_in(topic: Topic, message: MessageId, offset: u64, index: u64, content: &str) -> Letter {
         event(topic, offset, Some(message), Happening::Token { content: content.into(), index })
     }
 
@@ -320,11 +224,13 @@ mod tests {
     async fn a_slow_reader_gets_joined_pieces_and_loses_no_byte() {
         let mut lanes = Lanes::new(BOUNDS);
         let answers = [MessageId::generate(), MessageId::generate()];
+        let topics = [(); 2].map(|()| Topic::Conversation(ConversationId::generate()));
         let mut sent = [String::new(), String::new()];
         for n in 0..5000_u64 {
             let which = (n % 2) as usize;
             let content = format!("{n} ");
-            lanes.push(token(answers[which], n + 1, sent[which].len() as u64, &content));
+            let index = sent[which].len() as u64;
+            lanes.push(token_in(topics[which].clone(), answers[which], n / 2 + 1, index, &content));
             sent[which] += &content;
         }
         let mut got = [String::new(), String::new()];
@@ -333,7 +239,6 @@ mod tests {
             let which = usize::from(event.draft.message_id == Some(answers[1]));
             let Happening::Token { content, index } = &event.draft.happening else { panic!("not a token") };
             assert_eq!(*index, got[which].len() as u64);
-            assert!(content.len() <= MAX_PIECE);
             got[which] += content;
             letters += 1;
         }

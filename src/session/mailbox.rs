@@ -5,7 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use super::lanes::{Bounds, Lane, Lanes};
-use crate::model::{event::Event, ids::ConversationId, presence::StatusChange, topic::Topic};
+use crate::model::{
+    event::{Event, Happening},
+    ids::{ConversationId, MessageId},
+    presence::StatusChange,
+    topic::Topic,
+};
 
 /// What a viewer takes out of its mailbox.
 #[derive(Clone, Debug)]
@@ -22,6 +27,44 @@ pub enum Letter {
     Missed(Arc<Topic>),
     /// The viewer was too slow: events were dropped.
     Overflow,
+}
+
+impl Letter {
+    /// How much it matters.
+    pub(super) fn lane(&self) -> Lane {
+        match self {
+            Self::Barred(_) | Self::SignedOut | Self::Missed(_) | Self::Overflow => Lane::Critical,
+            Self::Status(_) => Lane::Low,
+            Self::Event(event) if !event.is_kept() => Lane::Low,
+            Self::Event(event) => match event.topic {
+                Topic::Conversation(_) | Topic::User(_) => Lane::High,
+                Topic::System | Topic::Event(_) => Lane::Medium,
+            },
+        }
+    }
+
+    /// Roughly what it costs in memory, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        if let Self::Event(event) = self { event.weight() } else { 0 }
+    }
+
+    /// Whether an earlier one need not be taken any more.
+    pub(super) fn says_more_than(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Event(newer), Self::Event(earlier)) => newer.says_more_than(earlier),
+            (Self::Status(newer), Self::Status(earlier)) => newer.user_id == earlier.user_id,
+            _ => false,
+        }
+    }
+
+    /// The answer that it is a piece of, and the piece's bytes.
+    pub(super) fn piece(&self) -> Option<(MessageId, usize)> {
+        let Self::Event(event) = self else { return None };
+        match &event.draft.happening {
+            Happening::Token { content, .. } => event.draft.message_id.map(|message| (message, content.len())),
+            _ => None,
+        }
+    }
 }
 
 /// A bounded queue with one reader.
@@ -57,9 +100,14 @@ impl Mailbox {
         self.put(|state| (!state.is_held).then_some(Letter::Status(change)));
     }
 
-    /// Puts in a letter that is never dropped.
+    /// Puts in a letter that is never dropped, unless it waits already.
     pub fn tell(&self, letter: Letter) {
         self.put(|state| {
+            if let Letter::Barred(id) = letter
+                && state.lanes.has(|waiting| matches!(waiting, Letter::Barred(other) if *other == id))
+            {
+                return None;
+            }
             if matches!(letter, Letter::SignedOut) {
                 // What waits is not for this viewer any more.
                 state.lanes.drop_events();

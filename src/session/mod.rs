@@ -8,6 +8,7 @@ pub mod credit;
 pub mod follow;
 pub mod health;
 pub mod hub;
+mod joining;
 pub mod lanes;
 pub mod limits;
 pub mod mailbox;

@@ -28,7 +28,10 @@ impl Connection {
             Ok(Command::Heartbeat { client_timestamp }) => Ok(Answer::HeartbeatAck { client_timestamp }),
             Ok(Command::Subscribe(wanted)) => return self.subscribe(reply_to, wanted).await,
             Ok(Command::Join(conversation_id)) => return self.join(reply_to, conversation_id).await,
-            Ok(Command::Unsubscribe(wanted)) => Ok(self.unsubscribe(&wanted)),
+            Ok(Command::Leave(conversation_id)) => Ok(self.unsubscribe([Topic::Conversation(conversation_id)])),
+            Ok(Command::Unsubscribe(wanted)) => {
+                Ok(self.unsubscribe(wanted.into_iter().filter_map(|wanted| wanted.topic)))
+            }
             Ok(Command::Send { conversation_id, sending }) => {
                 return self.send(reply_to, conversation_id, sending).await;
             }

@@ -25,6 +25,8 @@ pub struct Seat {
     hub: Hub,
     bus: Bus,
     places: HashMap<Topic, Place>,
+    /// Nothing is taken: whatever is joined meanwhile is caught up with afterwards.
+    is_held: bool,
 }
 
 /// How far a viewer is in a topic.
@@ -44,7 +46,7 @@ impl Seat {
         let id = ConnectionId::generate();
         let mailbox = Arc::new(Mailbox::new(hub.bounds()));
         hub.enter(id, caller.user_id, caller.session_id, mailbox.clone());
-        Self { id, mailbox, hub, bus, places: HashMap::new() }
+        Self { id, mailbox, hub, bus, places: HashMap::new(), is_held: false }
     }
 
     /// Names the viewer.
@@ -77,7 +79,8 @@ impl Seat {
         if is_new {
             self.hub.subscribe(topic.clone(), self.id, self.mailbox.clone());
             self.bus.open(topic);
-            self.places.insert(topic.clone(), Place { epoch: Epoch(0), offset: u64::MAX, is_live: true });
+            let is_live = !self.is_held;
+            self.places.insert(topic.clone(), Place { epoch: Epoch(0), offset: u64::MAX, is_live });
         }
         let opened = self.bus.catch_up(topic, since, bytes).await;
         // Joined again from now on, what waits is still to come: the place stays.
@@ -105,12 +108,14 @@ impl Seat {
 
     /// Drops what waits, and takes nothing more until [`Seat::go_on`]: the viewer is then behind in all its topics.
     pub fn hold(&mut self) {
+        self.is_held = true;
         self.mailbox.hold();
         self.places.values_mut().for_each(|place| place.is_live = false);
     }
 
     /// Takes what is new again.
-    pub fn go_on(&self) {
+    pub fn go_on(&mut self) {
+        self.is_held = false;
         self.mailbox.go_on();
     }
 
@@ -155,6 +160,7 @@ impl Seat {
     }
 
     fn stand(&mut self, topic: &Topic, opened: &Opened, is_live: bool) {
+        let is_live = is_live && !self.is_held;
         if let Some(place) = self.places.get_mut(topic) {
             *place = Place { epoch: opened.position.epoch, offset: opened.reached, is_live };
         }
@@ -301,6 +307,24 @@ mod tests {
         scene.publish().await;
         scene.arrive();
         assert!(scene.join(Some(9)).await.is_empty());
+        assert_eq!(scene.next().await, 2);
+    }
+
+    #[tokio::test]
+    async fn who_joins_while_nothing_is_taken_catches_up_afterwards() {
+        let mut scene = Scene::new();
+        scene.seat.hold();
+        scene.join(None).await;
+        scene.publish().await;
+        scene.arrive();
+        scene.seat.go_on();
+        let behind: Vec<Topic> = scene.seat.behind().cloned().collect();
+        assert_eq!(behind, [scene.topic()]);
+        let missed = scene.seat.catch_up(&scene.topic(), usize::MAX).await.missed;
+        assert_eq!(missed.iter().map(|event| event.offset).collect::<Vec<_>>(), [1]);
+        assert!(scene.seat.catch_up(&scene.topic(), usize::MAX).await.missed.is_empty());
+        scene.publish().await;
+        scene.arrive();
         assert_eq!(scene.next().await, 2);
     }
 

@@ -123,9 +123,8 @@ impl Connection {
     }
 
     /// Leaves topics.
-    pub(super) fn unsubscribe(&mut self, wanted: &[Wanted]) -> Answer {
-        let left = wanted.iter().filter_map(|wanted| wanted.topic.clone()).filter(|topic| self.leave(topic));
-        Answer::Unsubscribed(left.collect())
+    pub(super) fn unsubscribe(&mut self, topics: impl IntoIterator<Item = Topic>) -> Answer {
+        Answer::Unsubscribed(topics.into_iter().filter(|topic| self.leave(topic)).collect())
     }
 
     /// Leaves a topic; false when it was not joined.

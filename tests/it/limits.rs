@@ -4,6 +4,7 @@ use colloquy::proto::{ClientFrame, ConnectRequest};
 use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -65,6 +66,11 @@ async fn answers(socket: &mut Socket, count: usize) -> Vec<Value> {
     answers
 }
 
+/// Windows of a second that may have counted what happened since.
+fn seconds_touched(begun: Instant) -> usize {
+    begun.elapsed().as_secs() as usize + 2
+}
+
 fn is_refusal(frame: &Value) -> bool {
     frame["type"] == "error" && frame["data"]["code"] == "RATE_LIMIT_EXCEEDED"
 }
@@ -117,6 +123,7 @@ async fn of_105_pings_at_once_two_a_second_are_free_and_the_others_count() {
     for ground in Ground::ALL {
         let (alice, _redis) = ground.alice(&[("messages_per_minute", "50")]).await;
         let mut socket = alice.socket().await;
+        let begun = Instant::now();
         for nth in 1..=105 {
             socket.ask(&nth.to_string(), "ping", json!({ "pingId": nth.to_string() })).await;
         }
@@ -124,7 +131,8 @@ async fn of_105_pings_at_once_two_a_second_are_free_and_the_others_count() {
         let pongs = answers.iter().filter(|answer| answer["type"] == "pong").count();
         assert!(answers[..52].iter().all(|answer| answer["type"] == "pong"));
         assert_eq!(answers.iter().filter(|answer| is_refusal(answer)).count(), 105 - pongs);
-        assert!(pongs < 105, "{pongs} on {ground:?}");
+        let most = 50 + 2 * seconds_touched(begun);
+        assert!(pongs <= most, "{pongs} of {most} on {ground:?}");
     }
 }
 
@@ -133,13 +141,15 @@ async fn of_105_pings_in_a_second_twelve_pass_by_default_and_the_connection_stay
     for ground in Ground::ALL {
         let (alice, _redis) = ground.alice(&[("messages_per_second", "10"), ("messages_per_minute", "100")]).await;
         let mut socket = alice.socket().await;
+        let begun = Instant::now();
         for nth in 1..=105 {
             socket.ask(&nth.to_string(), "ping", json!({})).await;
         }
         let answers = answers(&mut socket, 105).await;
         assert!(answers[..12].iter().all(|answer| answer["type"] == "pong"), "{ground:?}");
         let refused: Vec<_> = answers.iter().filter(|answer| is_refusal(answer)).collect();
-        assert!(!refused.is_empty(), "on {ground:?}");
+        let (pongs, most) = (105 - refused.len(), 12 * seconds_touched(begun));
+        assert!(pongs <= most, "{pongs} of {most} on {ground:?}");
         assert!(refused.iter().all(|error| error["data"]["retry_after"].as_f64() > Some(0.0)), "{refused:?}");
         assert!(refused[0]["data"]["retry_after"].as_f64() > Some(1.0), "{}", refused[0]);
         socket.ask("alive", "heartbeat", json!({})).await;
@@ -152,10 +162,12 @@ async fn ten_frames_pass_in_a_second() {
     let alice = Server::with(&[("messages_per_second", "10")]).await.register("alice").await;
     let conversation = alice.conversation().await;
     let mut socket = alice.socket().await;
+    let begun = Instant::now();
     chatter(&mut socket, &conversation, 200).await;
     let answers = answers(&mut socket, 200).await;
     assert!(answers[..10].iter().all(|answer| answer["type"] == "message.accepted"));
-    assert!(answers.iter().any(is_refusal));
+    let (accepted, most) = (answers.iter().filter(|answer| !is_refusal(answer)).count(), 10 * seconds_touched(begun));
+    assert!(accepted <= most, "{accepted} of {most}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

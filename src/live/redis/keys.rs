@@ -81,9 +81,14 @@ impl Keys {
         format!("view:{conversation}:{user}")
     }
 
-    /// A text: what a node told of itself last. Looked up for all nodes at once, all share a tag.
+    /// A text: what a node told of itself last. What nodes tell shares a tag.
     pub(in crate::live) fn report(&self, node: NodeId) -> String {
         format!("{}{{reports}}:{node}", self.prefix)
+    }
+
+    /// A hash: each user's live connections on a node, as it told last.
+    pub(in crate::live) fn connections(&self, node: NodeId) -> String {
+        format!("{}{{reports}}:{node}:connections", self.prefix)
     }
 
     /// A text: what a ticket stands for.
