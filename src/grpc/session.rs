@@ -21,7 +21,7 @@ use crate::{
         connection::{Connection, HealthStatus},
         ids::ConversationId,
         page,
-        topic::{Epoch, Topic},
+        topic::{EpochTag, Topic},
     },
     proto::{self, client_frame::Payload, raw::session_service_server::SessionService},
     service::messages::Sending,
@@ -214,22 +214,28 @@ fn wanted(events: Vec<String>, topics: Vec<proto::TopicPosition>) -> Result<Vec<
     if events.len() + topics.len() > MAX_TOPICS {
         return Err(Error::invalid("topics", format!("must be at most {MAX_TOPICS}, events included")));
     }
-    let events =
-        events.into_iter().map(|name| Ok(Wanted { topic: Some(Topic::Event(name.clone())), name, since: None }));
+    let events = events.into_iter().map(|name| {
+        let topic = Some(Topic::Event(name.clone()));
+        Ok(Wanted { topic, name, since: None, is_owed: false })
+    });
     let topics = topics.into_iter().enumerate().map(|(at, position)| {
-        let since = since(at, position.offset, position.epoch.as_deref())?;
-        Ok(Wanted { topic: position.topic.parse().ok(), name: position.topic, since })
+        let topic = position.topic.parse().ok();
+        let Some(offset) = position.offset else {
+            return Ok(Wanted { topic, name: position.topic, since: None, is_owed: false });
+        };
+        let (offset, tag) = place(at, offset, position.epoch.as_deref())?;
+        let is_owed = tag.and_then(|tag| tag.owed_at).is_some_and(|owed_at| offset <= owed_at);
+        Ok(Wanted { topic, name: position.topic, since: Some((tag.map(|tag| tag.epoch), offset)), is_owed })
     });
     events.chain(topics).collect()
 }
 
-fn since(at: usize, offset: Option<i64>, epoch: Option<&str>) -> Result<Option<(Option<Epoch>, u64)>> {
-    let Some(offset) = offset else { return Ok(None) };
+fn place(at: usize, offset: i64, epoch: Option<&str>) -> Result<(u64, Option<EpochTag>)> {
     let offset =
         u64::try_from(offset).map_err(|_| Error::invalid(format!("topics[{at}].offset"), "must not be negative"))?;
     let epoch = epoch.map(str::parse).transpose();
     let epoch = epoch.map_err(|_| Error::invalid(format!("topics[{at}].epoch"), "is not an epoch of this server"))?;
-    Ok(Some((epoch, offset)))
+    Ok((offset, epoch))
 }
 
 fn short(field: &'static str, text: Option<String>) -> Result<Option<String>> {

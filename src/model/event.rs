@@ -170,6 +170,14 @@ impl Happening {
         }
     }
 
+    /// The message that has come, or has come in a new version.
+    pub fn message(&self) -> Option<&Message> {
+        match self {
+            Self::Message(message) | Self::MessageUpdated(message) => Some(message),
+            _ => None,
+        }
+    }
+
     /// Of whom it tells how they are right now, so that they need not be told; `None` for what is no such thing.
     pub fn present(&self) -> Option<UserId> {
         self.state().map(|(user_id, _)| user_id)

@@ -70,6 +70,36 @@ impl FromStr for Epoch {
     }
 }
 
+/// An epoch as a viewer is told it, and tells it when it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochTag {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The offset at which the viewer stood when it was owed what no log brings: whoever has seen a later one has got it.
+    pub owed_at: Option<u64>,
+}
+
+impl fmt::Display for EpochTag {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.owed_at {
+            None => self.epoch.fmt(formatter),
+            Some(offset) => write!(formatter, "{}.{offset}", self.epoch),
+        }
+    }
+}
+
+impl FromStr for EpochTag {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (epoch, owed_at) = match text.split_once('.') {
+            None => (text, None),
+            Some((epoch, offset)) => (epoch, Some(offset.parse()?)),
+        };
+        Ok(Self { epoch: epoch.parse()?, owed_at })
+    }
+}
+
 /// A place in a topic: after the event with this offset. The first event has offset 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {

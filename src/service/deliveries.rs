@@ -1,7 +1,7 @@
 //! Deliveries: what has reached whom, and what waits for those who are away.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,8 +30,8 @@ use crate::{
 
 /// How often notes go to the store, and the others are told.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// How often old notes are dropped, in flushes.
-const SWEEP_EVERY: u32 = 60;
+/// How often old notes are dropped.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Messages read from the store at once.
 const PAGE: usize = 100;
 /// Markers told at once.
@@ -61,6 +61,19 @@ pub struct Room {
     pub bytes: usize,
 }
 
+/// A conversation that may hold something for a member.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The member.
+    pub membership: Membership,
+    /// Messages that come to the member by themselves.
+    told: BTreeSet<i64>,
+    /// Up to where it was looked through.
+    after: i64,
+    /// Up to where it is to be.
+    up_to: i64,
+}
+
 /// What waits for a member.
 #[derive(Clone, Debug)]
 pub struct Pending {
@@ -68,6 +81,18 @@ pub struct Pending {
     pub messages: Vec<Message>,
     /// Whether more wait than there was room for.
     pub has_more: bool,
+}
+
+impl Waiting {
+    /// All that waits, but for messages that come by themselves.
+    pub fn new(membership: Membership, told: BTreeSet<i64>) -> Self {
+        Self { membership, told, after: 0, up_to: i64::MAX }
+    }
+
+    /// The conversation's topic.
+    pub fn topic(&self) -> Topic {
+        Topic::Conversation(self.membership.conversation_id)
+    }
 }
 
 impl Deliveries {
@@ -107,35 +132,40 @@ impl Deliveries {
         });
     }
 
-    /// What waits for a member, as far as there is room, which becomes less by it.
+    /// What waits for a member next, as far as there is room, which becomes less by it. What is stored after the first call does
+    /// not count.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn pending(&self, membership: &Membership, room: &mut Room) -> Result<Pending> {
+    pub async fn pending(&self, waiting: &mut Waiting, room: &mut Room) -> Result<Pending> {
+        let membership = waiting.membership;
         let key = (membership.conversation_id, membership.user_id);
-        let mut found: Vec<Message> = Vec::new();
-        let mut after = 0;
+        let mut messages: Vec<Message> = Vec::new();
         loop {
             // Before the store is asked: what is stored meanwhile is noted no longer.
             let noted = self.notes().of(key);
-            let page = self.0.store.undelivered(membership, after, PAGE).await?;
+            let page = self.0.store.undelivered(&membership, (waiting.after, waiting.up_to), PAGE).await?;
             let is_last = page.len() < PAGE;
             for message in page {
-                after = message.seq;
                 // What this node has handed over may not be in the store yet.
-                if noted.has(message.seq) {
-                    continue;
+                if !noted.has(message.seq) && !waiting.told.contains(&message.seq) {
+                    let weight = message.weight();
+                    // However large it is, the first one must not be in its own way for ever.
+                    if room.messages == 0 || (weight > room.bytes && !messages.is_empty()) {
+                        if waiting.up_to == i64::MAX {
+                            waiting.up_to = self.0.store.last_seq(&membership).await?;
+                        }
+                        return Ok(Pending { messages, has_more: true });
+                    }
+                    *room = Room { messages: room.messages - 1, bytes: room.bytes.saturating_sub(weight) };
+                    waiting.after = message.seq;
+                    messages.push(message);
+                } else {
+                    waiting.after = message.seq;
                 }
-                let weight = message.weight();
-                // However large it is, the first one must not be in its own way for ever.
-                if room.messages == 0 || (weight > room.bytes && !found.is_empty()) {
-                    return Ok(Pending { messages: found, has_more: true });
-                }
-                *room = Room { messages: room.messages - 1, bytes: room.bytes.saturating_sub(weight) };
-                found.push(message);
             }
             if is_last {
-                return Ok(Pending { messages: found, has_more: false });
+                return Ok(Pending { messages, has_more: false });
             }
         }
     }
@@ -148,34 +178,40 @@ impl Deliveries {
     /// Stores notes and tells the others, until the hard stop; what is noted then is stored as well.
     pub async fn keep(self, lifecycle: Lifecycle) {
         let mut ticks = interval(FLUSH_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for number in 1_u32.. {
+        let mut sweeps = interval(SWEEP_INTERVAL);
+        for timer in [&mut ticks, &mut sweeps] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.0.hurried.notified() => {}
+                _ = sweeps.tick() => {
+                    self.notes().sweep();
+                    continue;
+                }
                 () = lifecycle.stopped().cancelled() => break,
             }
             // Not cut short: a batch that is taken is settled or restored.
             self.flush().await;
-            if number % SWEEP_EVERY == 0 {
-                self.notes().sweep();
-            }
         }
         self.flush().await;
     }
 
+    /// Stores the notes that are there now; what is noted meanwhile has its turn next.
     async fn flush(&self) {
+        let mut due = self.notes().queued();
         loop {
             let (batch, notes) = {
                 let mut notes = self.notes();
-                (notes.take(), notes.len())
+                (notes.take(&mut due), notes.len())
             };
             metrics::gauge!("colloquy_delivery_notes").set(notes as f64);
             let Some(batch) = batch else { return };
             match self.0.store.deliver(&batch.receipts).await {
-                Ok(moved) => {
-                    metrics::counter!("colloquy_delivery_markers_total").increment(moved.len() as u64);
-                    let news = self.notes().settle(&batch, moved);
+                Ok(markers) => {
+                    metrics::counter!("colloquy_delivery_markers_total").increment(markers.moved.len() as u64);
+                    let news = self.notes().settle(&batch, markers);
                     self.tell(news).await;
                 }
                 Err(error) => {

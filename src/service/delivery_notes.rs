@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     model::ids::{ConversationId, UserId},
-    store::{Delivered, Receipt},
+    store::{Delivered, Markers, Receipt},
 };
 
 /// Members of conversations of whom something is noted at most; of others nothing is, and it comes to them once more.
@@ -98,14 +98,27 @@ impl Notes {
         self.notes.len()
     }
 
-    /// The next notes for the store; they stay here until they are settled.
-    pub(super) fn take(&mut self) -> Option<Batch> {
+    /// Of how many members notes wait for the store.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The next notes for the store, of so many members at most, who become fewer by it; they stay here until they are
+    /// settled.
+    pub(super) fn take(&mut self, due: &mut usize) -> Option<Batch> {
         let (mut receipts, mut members) = (Vec::new(), HashMap::new());
         while receipts.len() < BATCH
+            && *due > 0
             && let Some(key) = self.queue.pop_front()
         {
+            *due -= 1;
             let Some(note) = self.notes.get_mut(&key) else { continue };
             note.is_queued = false;
+            // The batch before may have settled what came while it was on its way.
+            if note.says_nothing() {
+                self.notes.remove(&key);
+                continue;
+            }
             members.insert(key, (note.noted.up_to, std::mem::take(&mut note.is_news)));
             let (conversation_id, user_id) = key;
             let receipt = |(first, last)| Receipt { conversation_id, user_id, first, last };
@@ -114,27 +127,25 @@ impl Notes {
         (!members.is_empty()).then_some(Batch { receipts, members })
     }
 
-    /// The store has a batch, and these markers moved; returns those of them that the others shall be told of.
-    pub(super) fn settle(&mut self, batch: &Batch, moved: Vec<Delivered>) -> Vec<Delivered> {
+    /// The store has a batch, and its markers stand so; returns those moved by it that the others shall be told of.
+    pub(super) fn settle(&mut self, batch: &Batch, markers: Markers) -> Vec<Delivered> {
+        let passed: HashMap<Key, i64> = markers.all.iter().map(|marker| (marker.key(), marker.seq)).collect();
         for (key, (up_to, _)) in &batch.members {
-            if let Some(note) = self.notes.get_mut(key)
-                && note.noted.up_to == *up_to
-            {
+            let Some(note) = self.notes.get_mut(key) else { continue };
+            if note.noted.up_to == *up_to {
                 note.noted.up_to = 0;
             }
-        }
-        for marker in &moved {
-            if let Some(note) = self.notes.get_mut(&marker.key()) {
-                note.noted.seqs = note.noted.seqs.split_off(&(marker.seq + 1));
-            }
-        }
-        for key in batch.members.keys() {
-            if self.notes.get(key).is_some_and(Note::says_nothing) {
+            // Whoever has no marker is no member any more.
+            note.noted.seqs = match passed.get(key) {
+                Some(marker) => note.noted.seqs.split_off(&(marker + 1)),
+                None => BTreeSet::new(),
+            };
+            if note.says_nothing() {
                 self.notes.remove(key);
             }
         }
         let is_news = |marker: &Delivered| batch.members.get(&marker.key()).is_some_and(|(_, is_news)| *is_news);
-        moved.into_iter().filter(is_news).collect()
+        markers.moved.into_iter().filter(is_news).collect()
     }
 
     /// The store did not take a batch: it is to be tried again.
@@ -160,6 +171,7 @@ impl Note {
         Self { noted: Noted::default(), is_queued: false, is_news: false, at: Instant::now() }
     }
 
+    /// Whether there is nothing to store, now or next.
     fn says_nothing(&self) -> bool {
         self.noted.seqs.is_empty() && self.noted.up_to == 0 && !self.is_queued
     }
@@ -201,8 +213,22 @@ mod tests {
         (ConversationId::generate(), UserId::generate())
     }
 
-    fn moved((conversation_id, user_id): Key, seq: i64) -> Vec<Delivered> {
+    fn marker((conversation_id, user_id): Key, seq: i64) -> Vec<Delivered> {
         vec![Delivered { conversation_id, user_id, seq }]
+    }
+
+    /// The marker stands there, where the batch has moved it.
+    fn moved(key: Key, seq: i64) -> Markers {
+        Markers { moved: marker(key, seq), all: marker(key, seq) }
+    }
+
+    /// The marker stands there, as before.
+    fn stays(key: Key, seq: i64) -> Markers {
+        Markers { moved: Vec::new(), all: marker(key, seq) }
+    }
+
+    fn take(notes: &mut Notes) -> Option<Batch> {
+        notes.take(&mut notes.queued())
     }
 
     fn ranges(batch: &Batch) -> Vec<(i64, i64)> {
@@ -215,18 +241,18 @@ mod tests {
         for seq in [3, 4, 6] {
             notes.note(key, seq, true);
         }
-        let batch = notes.take().unwrap();
+        let batch = take(&mut notes).unwrap();
         assert_eq!(ranges(&batch), [(3, 4), (6, 6)]);
-        assert!(notes.settle(&batch, Vec::new()).is_empty());
-        assert!(notes.take().is_none(), "nothing new");
+        assert!(notes.settle(&batch, stays(key, 1)).is_empty());
+        assert!(take(&mut notes).is_none(), "nothing new");
         assert!(notes.of(key).has(4) && !notes.of(key).has(2));
         notes.note(key, 2, true);
-        let batch = notes.take().unwrap();
+        let batch = take(&mut notes).unwrap();
         assert_eq!(ranges(&batch), [(2, 4), (6, 6)]);
-        assert_eq!(notes.settle(&batch, moved(key, 4)), moved(key, 4));
+        assert_eq!(notes.settle(&batch, moved(key, 4)), marker(key, 4));
         assert!(!notes.of(key).has(4) && notes.of(key).has(6));
         notes.note_up_to(key, 5);
-        let batch = notes.take().unwrap();
+        let batch = take(&mut notes).unwrap();
         assert_eq!(ranges(&batch), [(1, 6)]);
         notes.settle(&batch, moved(key, 6));
         assert_eq!(notes.len(), 0);
@@ -236,28 +262,65 @@ mod tests {
     async fn what_the_store_did_not_take_is_tried_again_and_what_came_meanwhile_is_not_lost() {
         let (mut notes, key) = (Notes::default(), key());
         notes.note(key, 1, true);
-        let batch = notes.take().unwrap();
+        let batch = take(&mut notes).unwrap();
         notes.note(key, 2, false);
         notes.restore(batch);
-        let batch = notes.take().unwrap();
+        let batch = take(&mut notes).unwrap();
         assert_eq!(ranges(&batch), [(1, 2)]);
         notes.note(key, 3, false);
-        assert_eq!(notes.settle(&batch, moved(key, 2)), moved(key, 2));
-        let batch = notes.take().unwrap();
+        assert_eq!(notes.settle(&batch, moved(key, 2)), marker(key, 2));
+        let batch = take(&mut notes).unwrap();
         assert_eq!(ranges(&batch), [(3, 3)]);
         assert!(notes.settle(&batch, moved(key, 3)).is_empty(), "the member's own");
-        assert!(notes.take().is_none());
+        assert!(take(&mut notes).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_the_batch_before_has_settled_makes_no_batch() {
+        let (mut notes, key) = (Notes::default(), key());
+        notes.note(key, 1, true);
+        let batch = take(&mut notes).unwrap();
+        notes.note(key, 1, true);
+        notes.settle(&batch, moved(key, 1));
+        assert!(take(&mut notes).is_none(), "a statement of no rows");
+        assert_eq!(notes.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_marker_that_somebody_else_moved_settles_notes_and_is_no_news() {
+        let (mut notes, key) = (Notes::default(), key());
+        (1..=3).for_each(|seq| notes.note(key, 2 * seq, true));
+        let batch = take(&mut notes).unwrap();
+        assert!(notes.settle(&batch, stays(key, 4)).is_empty());
+        assert!(!notes.of(key).has(4) && notes.of(key).has(6));
+        notes.note(key, 7, true);
+        let batch = take(&mut notes).unwrap();
+        assert_eq!(ranges(&batch), [(6, 7)]);
+        let no_member = Markers { moved: Vec::new(), all: Vec::new() };
+        assert!(notes.settle(&batch, no_member).is_empty());
+        assert_eq!(notes.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_noted_while_others_are_stored_has_its_turn_next() {
+        let mut notes = Notes::default();
+        notes.note(key(), 1, true);
+        let mut due = notes.queued();
+        assert_eq!(notes.take(&mut due).unwrap().receipts.len(), 1);
+        notes.note(key(), 1, true);
+        assert!(notes.take(&mut due).is_none());
+        assert!(take(&mut notes).is_some());
     }
 
     #[tokio::test]
     async fn notes_are_bounded() {
         let (mut notes, one) = (Notes::default(), key());
         (1..=5000).for_each(|seq| notes.note(one, 2 * seq, true));
-        assert_eq!(notes.take().unwrap().receipts.len(), MAX_SEQS);
+        assert_eq!(take(&mut notes).unwrap().receipts.len(), MAX_SEQS);
         (0..MAX_NOTES).for_each(|_| notes.note(key(), 1, true));
         assert_eq!(notes.len(), MAX_NOTES);
         tokio::time::pause();
-        while let Some(batch) = notes.take() {
+        while let Some(batch) = take(&mut notes) {
             assert!(batch.receipts.len() <= 2 * BATCH);
         }
         tokio::time::advance(KEEP).await;

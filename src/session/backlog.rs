@@ -1,20 +1,27 @@
-//! The backlog: what waited for a viewer who was away, handed over when it joins, and not once more when it comes live.
+//! The backlog: what waited for a viewer who was away, handed over page by page when it joins, and not once more when it comes
+//! live.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use super::{command::Outgoing, connection::Connection};
+use super::{
+    command::{Answer, Outgoing},
+    connection::Connection,
+};
 use crate::{
     model::{
-        conversation::Membership,
         event::{Draft, Event, Happening},
         ids::ConversationId,
+        topic::Topic,
     },
-    service::deliveries::{Pending, Room},
+    service::deliveries::{Room, Waiting},
 };
 
-/// What one frame of a viewer's may bring, however many conversations it names; more waits for the next time.
+/// What is handed over at once, however many conversations a frame of the viewer's names.
 const ROOM: Room = Room { messages: 1000, bytes: 1 << 20 };
 /// How long after it was stored a message may still be published.
 const ON_ITS_WAY: Duration = Duration::from_secs(60);
@@ -26,10 +33,10 @@ pub(super) struct Backlog {
     handed: HashMap<ConversationId, Handed>,
 }
 
-/// The messages of one conversation, in ascending `seq`.
+/// Messages of one conversation that may still be published.
 #[derive(Debug)]
 struct Handed {
-    seqs: Vec<i64>,
+    seqs: HashSet<i64>,
     until: Instant,
 }
 
@@ -40,62 +47,83 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// Another frame of the viewer's begins.
-    pub(super) fn make_room(&mut self) {
-        self.room = ROOM;
-    }
-
     /// Whether a published event tells of a message that the viewer was handed: it was stored before the viewer came, and
     /// published after.
-    pub(super) fn has(&mut self, event: &Event) -> bool {
-        let (Happening::Message(message) | Happening::MessageUpdated(message)) = &event.draft.happening else {
-            return false;
-        };
-        let Some(handed) = self.handed.get(&message.conversation_id) else { return false };
-        if handed.until < Instant::now() {
-            self.handed.remove(&message.conversation_id);
-            return false;
-        }
-        handed.seqs.binary_search(&message.seq).is_ok()
+    pub(super) fn has(&self, event: &Event) -> bool {
+        let Some(message) = event.draft.happening.message() else { return false };
+        self.handed.get(&message.conversation_id).is_some_and(|handed| handed.seqs.contains(&message.seq))
+    }
+
+    /// The viewer has left a conversation.
+    pub(super) fn forget(&mut self, conversation: ConversationId) {
+        self.handed.remove(&conversation);
     }
 
     fn hand(&mut self, conversation: ConversationId, seqs: impl Iterator<Item = i64>) {
-        let until = Instant::now() + ON_ITS_WAY;
-        let handed = self.handed.entry(conversation).or_insert(Handed { seqs: Vec::new(), until });
-        if handed.until < Instant::now() {
-            handed.seqs.clear();
+        let mut seqs = seqs.peekable();
+        if seqs.peek().is_none() {
+            return;
         }
+        let until = Instant::now() + ON_ITS_WAY;
+        let handed = self.handed.entry(conversation).or_insert(Handed { seqs: HashSet::new(), until });
         handed.until = until;
         handed.seqs.extend(seqs);
-        handed.seqs.sort_unstable();
     }
 }
 
 impl Connection {
-    /// The messages that wait for the viewer in a conversation that it has just joined.
-    pub(super) async fn hand_over(&mut self, membership: Membership) -> Vec<Outgoing> {
+    /// There is room again. What was handed over and published since is forgotten, but for topics whose logs the viewer has
+    /// yet to catch up with.
+    pub(super) fn make_room(&mut self) {
+        self.backlog.room = ROOM;
+        let (now, seat) = (Instant::now(), &self.seat);
+        let is_behind = |id: &ConversationId| seat.behind().any(|topic| *topic == Topic::Conversation(*id));
+        self.backlog.handed.retain(|id, handed| handed.until > now || is_behind(id));
+    }
+
+    /// Hands over the messages that wait for the viewer in a conversation, as far as there is room; the answers under way come
+    /// after the last of them. Until then nothing of its log is shown.
+    pub(super) async fn hand_over(&mut self, mut waiting: Waiting) -> Vec<Outgoing> {
+        let membership = waiting.membership;
         let (deliveries, mut room) = (self.sessions.deliveries.clone(), self.backlog.room);
         let read = async move {
-            let pending = deliveries.pending(&membership, &mut room).await?;
-            Ok((pending, room))
+            let pending = deliveries.pending(&mut waiting, &mut room).await?;
+            Ok((pending, waiting, room))
         };
-        let (Pending { messages, has_more }, room) = match self.sessions.run(read).await {
-            Ok(read) => read,
-            // It waits on.
-            Err(error) => return vec![Outgoing::Answer(None, super::command::Answer::Refused(error))],
-        };
-        self.backlog.room = room;
-        if messages.is_empty() {
-            return Vec::new();
+        let mut outgoing = Vec::new();
+        match self.sessions.run(read).await {
+            Ok((pending, waiting, room)) => {
+                self.backlog.room = room;
+                metrics::counter!("colloquy_backlog_messages_total").increment(pending.messages.len() as u64);
+                let now = self.sessions.clock.now();
+                let recent = pending.messages.iter().filter(|message| now.since(message.updated_at) < ON_ITS_WAY);
+                self.backlog.hand(membership.conversation_id, recent.map(|message| message.seq));
+                outgoing.extend(pending.messages.into_iter().map(|message| {
+                    let (conversation_id, message_id) = (message.conversation_id, Some(message.id));
+                    Outgoing::Draft(Draft {
+                        conversation_id,
+                        message_id,
+                        happening: Happening::Message(Box::new(message)),
+                    })
+                }));
+                if pending.has_more {
+                    self.recovery.wait(waiting);
+                    return outgoing;
+                }
+            }
+            // What waits waits on, for the next time.
+            Err(error) => outgoing.push(Outgoing::Answer(None, Answer::Refused(error))),
         }
-        metrics::counter!("colloquy_backlog_messages_total").increment(messages.len() as u64);
-        tracing::debug!(messages = messages.len(), has_more, "handing over what waited");
-        let conversation_id = membership.conversation_id;
-        self.backlog.hand(conversation_id, messages.iter().map(|message| message.seq));
-        let frames = messages.into_iter().map(|message| {
-            let message_id = Some(message.id);
-            Outgoing::Draft(Draft { conversation_id, message_id, happening: Happening::Message(Box::new(message)) })
-        });
-        frames.collect()
+        outgoing.extend(self.answers_under_way(membership).await);
+        outgoing
+    }
+
+    /// The connection ends, and may be taking nothing: what is to be handed over waits on, and so does in the logs what would
+    /// overtake it.
+    pub(super) fn keep_back(&mut self) {
+        if let Some(first) = self.ready.iter().position(|outgoing| outgoing.handed_over().is_some()) {
+            let rest = self.ready.split_off(first);
+            self.ready.extend(rest.into_iter().filter(|outgoing| matches!(outgoing, Outgoing::Answer(..))));
+        }
     }
 }

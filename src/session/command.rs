@@ -11,7 +11,7 @@ use crate::{
         ids::{ConnectionId, ConversationId, MessageId, UserId},
         message::Message,
         presence::{Status, StatusChange},
-        topic::{Epoch, Topic},
+        topic::{Epoch, EpochTag, Topic},
     },
     service::messages::Sending,
 };
@@ -121,13 +121,15 @@ pub struct Wanted {
     pub topic: Option<Topic>,
     /// The place that the viewer knows.
     pub since: Option<(Option<Epoch>, u64)>,
+    /// Whether the viewer was owed something there that it may not have got.
+    pub is_owed: bool,
 }
 
 impl Wanted {
     /// A conversation from now on.
     pub fn conversation(id: ConversationId) -> Self {
         let topic = Topic::Conversation(id);
-        Self { name: topic.to_string(), topic: Some(topic), since: None }
+        Self { name: topic.to_string(), topic: Some(topic), since: None, is_owed: false }
     }
 }
 
@@ -140,6 +142,16 @@ pub enum Outgoing {
     Draft(Draft),
     /// An answer to the frame with this id, or, without one, a word of the server's own.
     Answer(Option<String>, Answer),
+}
+
+impl Outgoing {
+    /// The message that is handed over from the store: no log brings it again.
+    pub(super) fn handed_over(&self) -> Option<&Message> {
+        match self {
+            Self::Draft(draft) => draft.happening.message(),
+            Self::Event(_) | Self::Answer(..) => None,
+        }
+    }
 }
 
 /// An answer to a frame, or a word of the server's own.
@@ -240,8 +252,8 @@ pub struct Subscribed {
     pub topic: Topic,
     /// The offset of its latest event.
     pub offset: u64,
-    /// Its epoch.
-    pub epoch: Epoch,
+    /// Its epoch, and whether more is owed than what follows there.
+    pub epoch: EpochTag,
     /// Why not everything after the viewer's place follows; `None` when it does.
     pub gap: Option<&'static str>,
 }

@@ -73,11 +73,11 @@ pub(super) struct Connection {
     pace: Pace,
     credit: Credit,
     breaker: Breaker,
-    receipts: Receipts,
+    pub(super) receipts: Receipts,
     health: Arc<Mutex<Health>>,
     judged_at: Instant,
     /// What goes to the viewer next.
-    ready: VecDeque<Outgoing>,
+    pub(super) ready: VecDeque<Outgoing>,
     /// What the viewer said before it took what is ready.
     held: VecDeque<Frame>,
 }
@@ -110,18 +110,23 @@ pub fn connect(
         Box::pin(connection.establish(opening.conversation)).await;
         let end = loop {
             while connection.credit.is_open() && let Some(outgoing) = connection.ready.pop_front() {
-                connection.receipts.note(&outgoing);
+                let handed_over = connection.receipts.note(&outgoing);
                 connection.sessions.analytics.hand(&outgoing);
                 let frame = write(outgoing);
                 connection.credit.spend(frame.len());
+                connection.receipts.leave(frame.len(), handed_over);
                 yield Ok(frame);
             }
+            connection.settle();
             if let ControlFlow::Break(end) = connection.turn(requests.as_mut()).await {
                 break end;
             }
         };
         // Last words do not wait for credit.
+        connection.keep_back();
         while let Some(outgoing) = connection.ready.pop_front() {
+            connection.receipts.note(&outgoing);
+            connection.sessions.analytics.hand(&outgoing);
             yield Ok(write(outgoing));
         }
         if let Some(error) = end {
@@ -224,6 +229,12 @@ impl Connection {
         self.health().count(is_refused);
         self.ready.extend(answers);
         Flow::Continue(())
+    }
+
+    /// Notes what of what was handed over has left.
+    fn settle(&mut self) {
+        let is_all = self.ready.is_empty() && self.recovery.is_empty();
+        self.receipts.settle(&self.credit, is_all);
     }
 
     fn learn(&mut self, report: &Report) {

@@ -16,29 +16,46 @@ pub struct Report {
 
 /// Bytes that may be sent. The last frame may overdraw them: one that is larger than any window still gets through.
 #[derive(Debug)]
-pub(super) struct Credit(Option<i64>);
+pub(super) struct Credit {
+    /// What was granted from the start.
+    window: i64,
+    /// `None`: without bound.
+    left: Option<i64>,
+}
 
 impl Credit {
     /// As much as was granted from the start; `None`: without bound, at the pace of the transport.
     pub(super) fn new(granted: Option<u64>) -> Self {
-        Self(granted.map(saturating))
+        let left = granted.map(saturating);
+        Self { window: left.unwrap_or_default(), left }
     }
 
     /// Whether a frame may be sent.
     pub(super) fn is_open(&self) -> bool {
-        self.0.is_none_or(|left| left > 0)
+        self.left.is_none_or(|left| left > 0)
+    }
+
+    /// Bytes that were sent and that the link has not taken, as far as is known.
+    pub(super) fn in_flight(&self) -> u64 {
+        let in_flight = self.left.map_or(0, |left| self.window.saturating_sub(left));
+        u64::try_from(in_flight).unwrap_or_default()
+    }
+
+    /// Whether the link may have taken all that was sent: of less than half a window it does not tell.
+    pub(super) fn is_slack(&self) -> bool {
+        self.in_flight() <= self.window.unsigned_abs() / 2
     }
 
     /// A frame of so many bytes was sent.
     pub(super) fn spend(&mut self, bytes: usize) {
-        if let Some(left) = &mut self.0 {
+        if let Some(left) = &mut self.left {
             *left = left.saturating_sub(saturating(bytes as u64));
         }
     }
 
     /// So many bytes more may be sent.
     pub(super) fn grant(&mut self, bytes: u64) {
-        if let Some(left) = &mut self.0 {
+        if let Some(left) = &mut self.left {
             *left = left.saturating_add(saturating(bytes));
         }
     }
@@ -98,9 +115,14 @@ mod tests {
         assert!(!credit.is_open());
         credit.grant(1);
         assert!(credit.is_open());
+        assert_eq!((credit.in_flight(), credit.is_slack()), (99, false));
+        credit.grant(49);
+        assert_eq!((credit.in_flight(), credit.is_slack()), (50, true));
+        credit.grant(1000);
+        assert_eq!((credit.in_flight(), credit.is_slack()), (0, true));
         let mut boundless = Credit::new(None);
         boundless.spend(usize::MAX);
-        assert!(boundless.is_open());
+        assert!(boundless.is_open() && boundless.is_slack());
     }
 
     #[test]

@@ -101,6 +101,13 @@ impl Seat {
         opened
     }
 
+    /// What is new of a topic comes by [`Seat::catch_up`] from now on: after what the viewer has, or after this offset.
+    pub fn fall_behind(&mut self, topic: &Topic, after: Option<u64>) {
+        if let Some(place) = self.places.get_mut(topic) {
+            *place = Place { offset: after.unwrap_or(place.offset), is_live: false, ..*place };
+        }
+    }
+
     /// The topics that the viewer is behind in.
     pub fn behind(&self) -> impl Iterator<Item = &Topic> {
         self.places.iter().filter(|(_, place)| !place.is_live).map(|(topic, _)| topic)

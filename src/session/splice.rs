@@ -36,6 +36,8 @@ impl Shown {
                     Rest::Whole | Rest::Gap | Rest::Part(_) => Some(Outgoing::Event(event)),
                 }
             }
+            // It would begin the text anew.
+            Happening::Start { .. } => None,
             Happening::End { .. } | Happening::Failed { .. } => {
                 self.0.remove(&id);
                 Some(Outgoing::Event(event))

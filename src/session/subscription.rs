@@ -12,8 +12,9 @@ use crate::{
         cursor::Cursor,
         event::{Draft, Happening},
         ids::ConversationId,
-        topic::{Epoch, Topic},
+        topic::{Epoch, EpochTag, Position, Topic},
     },
+    service::deliveries::Waiting,
 };
 
 /// Topics that one connection may have joined.
@@ -37,8 +38,16 @@ const EVENT_TYPES: [&str; 14] = [
     "analysis_update",
 ];
 
+/// The place to which a viewer comes back.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    since: (Option<Epoch>, u64),
+    /// Whether it was owed something there that it may not have got.
+    is_owed: bool,
+}
+
 impl Connection {
-    /// Joins topics: first the word that they are joined, then what was missed of each, then answers under way. Names
+    /// Joins topics: first the word that they are joined, then what waited, answers under way and what was missed of each. Names
     /// that are not topics of this viewer's are refused together and leave the others in force.
     pub(super) async fn subscribe(&mut self, reply_to: Option<String>, wanted: Vec<Wanted>) -> Vec<Outgoing> {
         let mut joined = Vec::new();
@@ -46,9 +55,10 @@ impl Connection {
         let mut refused = Vec::new();
         // What was missed of all of them shares one page; the rest is recovered beside what is live.
         let bytes = self.sessions.rules.page_bytes / wanted.len().max(1);
-        self.backlog.make_room();
-        for Wanted { name, topic, since } in wanted {
-            if self.seat.topics().count() >= MAX_TOPICS {
+        self.make_room();
+        for Wanted { name, topic, since, is_owed } in wanted {
+            let is_joined = topic.as_ref().is_some_and(|topic| self.seat.has_joined(topic));
+            if !is_joined && self.seat.topics().count() >= MAX_TOPICS {
                 refused.push(Violation { field: name, description: format!("{MAX_TOPICS} topics are joined already") });
                 continue;
             }
@@ -64,7 +74,8 @@ impl Connection {
                 }
             };
             let Some(topic) = topic else { continue };
-            let (subscribed, outgoing) = self.enter(topic, since, membership, bytes).await;
+            let known = since.map(|since| Known { since, is_owed });
+            let (subscribed, outgoing) = self.enter(topic, known, membership, bytes).await;
             joined.push(subscribed);
             missed.extend(outgoing);
         }
@@ -82,7 +93,7 @@ impl Connection {
     /// Joins one conversation from now on, or says that there is none.
     pub(super) async fn join(&mut self, reply_to: Option<String>, id: ConversationId) -> Vec<Outgoing> {
         let topic = Topic::Conversation(id);
-        self.backlog.make_room();
+        self.make_room();
         match self.may_see(Some(&topic)).await {
             Ok(membership) => {
                 let (joined, missed) = self.enter(topic, None, membership, 0).await;
@@ -93,33 +104,55 @@ impl Connection {
         }
     }
 
-    /// Joins a topic that the viewer may see: what was missed of it, or what waited, and answers under way.
+    /// Joins a topic that the viewer may see: what waited, answers under way, and what was missed of it.
     async fn enter(
         &mut self,
         topic: Topic,
-        since: Option<(Option<Epoch>, u64)>,
+        known: Option<Known>,
         membership: Option<Membership>,
         bytes: usize,
     ) -> (Subscribed, Vec<Outgoing>) {
+        let (since, is_new) = (known.map(|known| known.since), !self.seat.has_joined(&topic));
         let opened = self.seat.join(&topic, since, bytes).await;
-        if since.is_some() && opened.gap.is_none() {
+        // Of a place that can be recovered.
+        let known = known.filter(|_| opened.gap.is_none());
+        let is_owed = known.is_some_and(|known| known.is_owed || self.recovery.waits(&topic));
+        if known.is_some() {
             self.recovery.forget(&topic);
-        }
-        if opened.gap.is_none() && opened.reached < opened.position.offset {
-            self.recovery.add([topic.clone()]);
         }
         if let Topic::Conversation(id) = topic {
             self.attendance.enter(id);
         }
-        let mut missed: Vec<_> = opened.missed.into_iter().map(Outgoing::Event).collect();
-        if let Some(membership) = membership
-            && (since.is_none() || opened.gap.is_some())
-        {
-            missed.extend(self.hand_over(membership).await);
-            missed.extend(self.answers_under_way(membership).await);
+        let place = known.map(|known| known.since.1);
+        let mut outgoing = Vec::new();
+        if let Some(membership) = membership {
+            if is_owed || (known.is_none() && is_new) {
+                // What the log tells of comes from there, where it has a place.
+                let mut told = opened.messages;
+                told.extend(self.receipts.held(membership.conversation_id));
+                outgoing = self.hand_over(Waiting::new(membership, told)).await;
+            } else if known.is_none() && !self.recovery.waits(&topic) {
+                outgoing = self.answers_under_way(membership).await;
+            }
         }
+        let waits = self.recovery.waits(&topic);
+        let owed_at = (waits || !outgoing.is_empty()).then_some(place.unwrap_or(opened.position.offset));
+        if waits {
+            // Nothing live comes before it.
+            self.seat.fall_behind(&topic, place);
+        } else {
+            outgoing.extend(opened.missed.into_iter().filter_map(|event| match owed_at {
+                // Of an answer under way the text is known up to some place.
+                Some(_) => self.shown.pass(event),
+                None => Some(Outgoing::Event(event)),
+            }));
+            if self.seat.behind().any(|other| *other == topic) {
+                self.recovery.add([topic.clone()]);
+            }
+        }
+        let Position { epoch, offset } = opened.position;
         let gap = opened.gap.map(|gap| gap.as_str());
-        (Subscribed { topic, offset: opened.position.offset, epoch: opened.position.epoch, gap }, missed)
+        (Subscribed { topic, offset, epoch: EpochTag { epoch, owed_at }, gap }, outgoing)
     }
 
     /// Leaves topics.
@@ -131,6 +164,7 @@ impl Connection {
     pub(super) fn leave(&mut self, topic: &Topic) -> bool {
         self.recovery.forget(topic);
         if let Topic::Conversation(id) = topic {
+            self.backlog.forget(*id);
             self.attendance.exit(*id);
         }
         self.seat.leave(topic)
@@ -152,7 +186,7 @@ impl Connection {
     }
 
     /// Of each run that lasts in a conversation: its start, its text so far and the tools that it called.
-    async fn answers_under_way(&mut self, membership: Membership) -> Vec<Outgoing> {
+    pub(super) async fn answers_under_way(&mut self, membership: Membership) -> Vec<Outgoing> {
         let (runs, conversation_id) = (self.sessions.runs.clone(), membership.conversation_id);
         let running = match self.sessions.run(async move { runs.running(conversation_id).await }).await {
             Ok(running) => running,

@@ -1,6 +1,6 @@
 //! Deliveries: up to where the messages of conversations have reached their members, and what still waits for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use diesel::{dsl::count_star, prelude::*, sql_types::BigInt};
 use diesel_async::RunQueryDsl;
@@ -10,7 +10,7 @@ use super::{
     history::{Piece, Version, fill_in, set_siblings, set_text_so_far},
     message::MessageRow,
     read,
-    schema::{members, messages, run_chunks},
+    schema::{conversations, members, messages, run_chunks},
     snapshot,
     tool_call::attach_tool_calls,
     transaction,
@@ -53,12 +53,24 @@ pub(crate) struct Delivered {
     pub(crate) seq: i64,
 }
 
+/// The markers that receipts concern.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Markers {
+    /// Those that moved by them.
+    pub(crate) moved: Vec<Delivered>,
+    /// All of them, where they stand now.
+    pub(crate) all: Vec<Delivered>,
+}
+
 impl Store {
-    /// Moves markers forward, never back, each to right before the first message that the member does not have, and returns
-    /// those that moved. Nobody waits for messages of their own, deleted ones, or those off the chosen path; an answer is
-    /// waited for until its run has ended.
-    pub(crate) async fn deliver(&self, receipts: &[Receipt]) -> Result<Vec<Delivered>> {
-        let statement = deliver(receipts.len());
+    /// Moves markers forward, never back, each to right before the first message that the member does not have. Nobody waits
+    /// for messages of their own, deleted ones, or those off the chosen path; an answer is waited for until its run has ended.
+    pub(crate) async fn deliver(&self, receipts: &[Receipt]) -> Result<Markers> {
+        if receipts.is_empty() {
+            return Ok(Markers::default());
+        }
+        let members: HashSet<_> = receipts.iter().map(|receipt| (receipt.conversation_id, receipt.user_id)).collect();
+        let (statement, question) = (deliver(receipts.len()), stand(members.len()));
         transaction!(self, "deliver", |connection| {
             let mut query = diesel::sql_query(&statement).into_boxed();
             for receipt in receipts {
@@ -69,12 +81,31 @@ impl Store {
                     .bind::<BigInt, _>(receipt.last);
             }
             let moved: Vec<Delivered> = query.load(connection).await?;
-            Ok(moved)
+            // Others move markers as well: on other nodes, and by reading.
+            let mut query = diesel::sql_query(&question).into_boxed();
+            for (conversation, user) in &members {
+                query = query.bind::<sql::Id, _>(*conversation).bind::<sql::Id, _>(*user);
+            }
+            Ok(Markers { moved, all: query.load(connection).await? })
         })
     }
 
-    /// Messages after `after` that wait for the member, as histories show them, in ascending `seq`.
-    pub(crate) async fn undelivered(&self, membership: &Membership, after: i64, limit: usize) -> Result<Vec<Message>> {
+    /// The `seq` of the latest message of the member's conversation.
+    pub(crate) async fn last_seq(&self, membership: &Membership) -> Result<i64> {
+        let conversation = membership.conversation_id;
+        let last_seq = read!(self, |connection| {
+            conversations::table.find(conversation).select(conversations::last_seq).first(connection).await?
+        });
+        Ok(last_seq)
+    }
+
+    /// Messages after one `seq` and up to another that wait for the member, as histories show them, in ascending `seq`.
+    pub(crate) async fn undelivered(
+        &self,
+        membership: &Membership,
+        (after, up_to): (i64, i64),
+        limit: usize,
+    ) -> Result<Vec<Message>> {
         let Membership { conversation_id, user_id, .. } = *membership;
         snapshot!(self, |connection| {
             let rows: Vec<MessageRow> = messages::table
@@ -83,6 +114,7 @@ impl Store {
                 .filter(messages::conversation_id.eq(conversation_id))
                 .filter(messages::seq.gt(members::delivered_seq))
                 .filter(messages::seq.gt(after))
+                .filter(messages::seq.le(up_to))
                 .filter(messages::on_path)
                 .filter(messages::is_deleted.eq(false))
                 .filter(messages::lease_owner.is_null())
@@ -112,9 +144,7 @@ impl Store {
 
 /// The statement that moves the markers that so many receipts concern, four parameters each.
 fn deliver(receipts: usize) -> String {
-    let row = |at: usize| format!("(${}, ${}, ${}, ${})", 4 * at + 1, 4 * at + 2, 4 * at + 3, 4 * at + 4);
-    let rows: Vec<String> = (0..receipts).map(row).collect();
-    let rows = rows.join(", ");
+    let rows = rows(receipts, 4);
     format!(
         "WITH receipts (conversation_id, user_id, first_seq, last_seq) AS (VALUES {rows}), \
          concerned (conversation_id, user_id) AS (SELECT DISTINCT conversation_id, user_id FROM receipts), \
@@ -138,4 +168,23 @@ fn deliver(receipts: usize) -> String {
          AND members.delivered_seq < reached.up_to \
          RETURNING conversation_id, user_id, delivered_seq"
     )
+}
+
+/// The statement that says where the markers of so many members stand, two parameters each.
+fn stand(members: usize) -> String {
+    let rows = rows(members, 2);
+    format!(
+        "WITH concerned (conversation, member) AS (VALUES {rows}) \
+         SELECT members.conversation_id, members.user_id, members.delivered_seq FROM concerned \
+         JOIN members ON members.conversation_id = concerned.conversation AND members.user_id = concerned.member"
+    )
+}
+
+/// Rows of parameters, as `VALUES` takes them.
+fn rows(count: usize, width: usize) -> String {
+    let row = |at: usize| {
+        let parameters: Vec<String> = (1..=width).map(|column| format!("${}", at * width + column)).collect();
+        format!("({})", parameters.join(", "))
+    };
+    (0..count).map(row).collect::<Vec<_>>().join(", ")
 }

@@ -67,7 +67,7 @@ enum Pools {
 
 pub(crate) use chunk::Chunk;
 pub use database::Database;
-pub(crate) use delivery::{Delivered, Receipt};
+pub(crate) use delivery::{Delivered, Markers, Receipt};
 pub use migration::Refused;
 pub(crate) use opening::Opening;
 pub use row::Row;

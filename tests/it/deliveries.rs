@@ -1,10 +1,12 @@
 //! Deliveries: messages wait for those who are away, come when they return, in order, once; and the others learn of it.
 
+use colloquy::proto::{TopicState, server_frame::Payload};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Actor, RedisServer, Server, Socket, eventually,
-    upstream::{Script, Upstream},
+    Actor, Native, RedisServer, Server, Socket, eventually,
+    upstream::{Script, Upstream, piece},
 };
 
 /// Alice, who owns a conversation, and Bob, who is a member of it.
@@ -337,17 +339,166 @@ async fn who_knows_a_place_gets_the_log_and_what_waits_where_the_log_is_gone() {
     assert_eq!(messages(&mut socket).await, [3]);
 }
 
+/// Reads up to the word that a conversation is joined, one frame at a time: the place, as it is told.
+async fn confirmed(native: &mut Native) -> TopicState {
+    loop {
+        native.grant_one();
+        if let Some(Payload::SubscriptionConfirmed(mut confirmed)) = native.next().await.payload {
+            return confirmed.topics.remove(0);
+        }
+    }
+}
+
+/// The next message of a link that is so wide: its `seq` and its offset, if it has one.
+async fn next_message(native: &mut Native, window: i64) -> (i64, Option<i64>) {
+    loop {
+        let frame = native.next().await;
+        native.take(window);
+        if let Some(Payload::Message(message)) = frame.payload {
+            return (message.seq, frame.offset);
+        }
+    }
+}
+
+/// A socket that comes back to a place.
+async fn come_back(actor: &Actor, place: &TopicState) -> Socket {
+    let mut socket = actor.socket().await;
+    let TopicState { topic, offset, epoch, .. } = place;
+    let topics = json!([{ "topic": topic, "offset": offset, "epoch": epoch }]);
+    socket.ask("back", "subscribe", json!({ "topics": topics })).await;
+    let confirmed = socket.answer_to("back").await;
+    assert_eq!(confirmed["data"]["topics"][0]["recovered"], true, "{confirmed}");
+    socket
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_there_is_room_for_waits_for_the_next_time() {
+async fn a_backlog_that_breaks_off_goes_on_for_whoever_resumes() {
+    const WINDOW: i64 = 16_384;
+    let server = Server::start().await;
+    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    for number in 1..=300 {
+        say(&alice, &conversation, &format!("message {number}")).await;
+    }
+    let mut native = Native::open(&bob, Some(WINDOW as u64)).await;
+    native.subscribe(&[(&conversation, None)]);
+    let place = native.find(|payload| match payload {
+        Payload::SubscriptionConfirmed(mut confirmed) => Some(confirmed.topics.remove(0)),
+        _ => None,
+    });
+    let place = place.await;
+    for seq in 1..=100 {
+        assert_eq!(next_message(&mut native, WINDOW).await, (seq, None));
+    }
+    // What the link has not taken has not reached him, though it has left.
+    until_delivered(&alice, &conversation, "bob", 100).await;
+    drop(native);
+    say(&alice, &conversation, "meanwhile").await;
+
+    let mut socket = come_back(&bob, &place).await;
+    let came = frames(&mut socket).await;
+    let seqs: Vec<i64> = came.iter().map(|frame| frame["data"]["seq"].as_i64().unwrap()).collect();
+    assert_eq!(seqs, (101..=301).collect::<Vec<i64>>());
+    // The last stands in the log, and he in the place behind it: nothing is owed any more.
+    let place = TopicState { offset: came[200]["offset"].as_i64().unwrap(), ..place };
+    assert!(came[199].get("offset").is_none());
+    until_delivered(&alice, &conversation, "bob", 301).await;
+    drop(socket);
+    assert!(frames(&mut come_back(&bob, &place).await).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_resumes_before_the_text_so_far_came_gets_it() {
+    let upstream = Upstream::start(Script::anthropic().stepped().pieces(3).end()).await;
+    let server = Server::asking(&upstream, &[]).await;
+    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    let (_, answer) = alice.send(&conversation, "hi").await;
+    upstream.release(1);
+    eventually("it has begun", async || alice.message(&conversation, &answer).await["content"] != "").await;
+    let mut native = Native::open(&bob, Some(1)).await;
+    native.subscribe(&[(&conversation, None)]);
+    let place = confirmed(&mut native).await;
+    drop(native);
+    upstream.release(1);
+    let whole = format!("{}{}", piece(1), piece(2));
+    eventually("it goes on", async || alice.message(&conversation, &answer).await["content"] == whole).await;
+
+    let mut socket = come_back(&bob, &place).await;
+    let came = frames(&mut socket).await;
+    let kinds: Vec<&str> = came.iter().map(|frame| frame["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["message", "start", "snapshot"], "and no token that it holds: {came:?}");
+    assert_eq!(came[2]["data"]["content"], whole.as_str());
+    upstream.release(2);
+    let token = socket.until("token").await;
+    assert_eq!((&token["data"]["index"], &token["data"]["content"]), (&whole.len().into(), &piece(3).as_str().into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_at_once_follows_before_what_is_live() {
+    const WINDOW: i64 = 65_536;
     let server = Server::start().await;
     let (alice, bob, conversation) = alice_and_bob(&server).await;
     let long = "x".repeat(32_768);
     for _ in 0..40 {
         say(&alice, &conversation, &long).await;
     }
-    assert_eq!(waited(&bob, &conversation).await, (1..=32).collect::<Vec<i64>>());
-    assert_eq!(waited(&bob, &conversation).await, (33..=40).collect::<Vec<i64>>());
+    let mut native = Native::open(&bob, Some(1)).await;
+    native.subscribe(&[(&conversation, None)]);
+    confirmed(&mut native).await;
+    say(&alice, &conversation, "live").await;
+    native.take(WINDOW);
+    for seq in 1..=40 {
+        assert_eq!(next_message(&mut native, WINDOW).await, (seq, None));
+    }
+    let (seq, offset) = next_message(&mut native, WINDOW).await;
+    assert!(seq == 41 && offset.is_some(), "{seq} at {offset:?}");
+    until_delivered(&alice, &conversation, "bob", 41).await;
     assert!(waited(&bob, &conversation).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_that_stops_has_not_sent_waits_on() {
+    let server = Server::start().await;
+    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    for content in ["one", "two", "three"] {
+        say(&alice, &conversation, content).await;
+    }
+    let mut native = Native::open(&bob, Some(1)).await;
+    native.subscribe(&[(&conversation, None)]);
+    confirmed(&mut native).await;
+    let last_words = async {
+        let mut last_words = Vec::new();
+        while let Ok(Some(frame)) = native.try_next().await {
+            last_words.extend(frame.payload);
+        }
+        last_words
+    };
+    let (last_words, ()) = tokio::join!(last_words, server.stop());
+    assert!(matches!(last_words[..], [Payload::Reconnect(_)]), "{last_words:?}");
+    let server = server.restart(&[]).await;
+    assert_eq!(waited(&bob.at(&server), &conversation).await, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_joined_as_many_topics_as_there_may_be_may_name_them_again() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let making = stream::iter(0..1001).map(async |_| format!("conversation:{}", alice.conversation().await));
+    let topics: Vec<String> = making.buffer_unordered(16).collect().await;
+    let mut socket = alice.socket().await;
+    let mut subscribe = async |topics: &[String]| {
+        let topics: Vec<Value> = topics.iter().map(|topic| json!({ "topic": topic })).collect();
+        socket.ask("join", "subscribe", json!({ "topics": topics })).await;
+        socket.answer_to("join").await
+    };
+    for topics in topics[..1000].chunks(100) {
+        assert_eq!(subscribe(topics).await["type"], "subscription.confirmed");
+    }
+    assert_eq!(subscribe(&topics[1000..]).await["data"]["code"], "INVALID_MESSAGE");
+    let again = subscribe(&topics[..100]).await;
+    assert_eq!(
+        (&again["type"], again["data"]["topics"].as_array().map(Vec::len)),
+        (&"subscription.confirmed".into(), Some(100))
+    );
 }
 
 async fn answer(actor: &Actor, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {

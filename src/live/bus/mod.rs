@@ -8,6 +8,7 @@ mod shared;
 mod wire;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -57,6 +58,9 @@ pub struct Opened {
     pub position: Position,
     /// What came after the place that the viewer knew, in order, up to [`Opened::reached`].
     pub missed: Vec<Arc<Event>>,
+    /// The `seq` of each message that came, or came again in a new version, after that place; of those that are not in `missed`
+    /// any more, too.
+    pub messages: BTreeSet<i64>,
     /// The offset up to which the viewer has everything once it has `missed`; less than that of `position` where more was
     /// missed than was asked for at once.
     pub reached: u64,
@@ -169,7 +173,7 @@ impl fmt::Debug for Bus {
 impl Opened {
     /// What a log that stands at `position` answers to somebody who knows the place `since`.
     fn answer(position: Position, history: &History, since: Since) -> Self {
-        let opened = |missed, gap| Self { position, missed, reached: position.offset, gap };
+        let opened = |missed, gap| Self { gap, ..Self::at(position, missed) };
         match since {
             None => opened(Vec::new(), None),
             Some((Some(epoch), _)) if epoch != position.epoch => opened(Vec::new(), Some(Gap::EpochChanged)),
@@ -179,6 +183,12 @@ impl Opened {
                 None => opened(Vec::new(), Some(Gap::HistoryLost)),
             },
         }
+    }
+
+    /// A log stands there, and the viewer misses this.
+    fn at(position: Position, missed: Vec<Arc<Event>>) -> Self {
+        let messages = missed.iter().filter_map(|event| event.draft.happening.message()).map(|message| message.seq);
+        Self { position, messages: messages.collect(), missed, reached: position.offset, gap: None }
     }
 
     /// The first page of it: events of about so many bytes together.

@@ -264,7 +264,7 @@ impl Shared {
     async fn ahead(&self, topic: &Topic, known: Position) -> Option<Opened> {
         let kept = scripts::read(&self.0.redis, topic, Some(known)).await.ok()?;
         let is_known = kept.position.epoch == known.epoch && kept.position.offset >= known.offset;
-        is_known.then(|| Opened { position: known, missed: Vec::new(), reached: known.offset, gap: None })
+        is_known.then(|| Opened::at(known, Vec::new()))
     }
 
     /// Events after an offset, up to a position, from the server's history; `None` when it does not reach back so far.
@@ -276,7 +276,7 @@ impl Shared {
         }
         let places = (kept.first()..=until.offset).zip(&kept.bodies).filter(|(at, _)| *at > after);
         let missed = places.filter_map(|(at, body)| wire::event(topic, at, body)).collect();
-        Some(Opened { position: until, missed, reached: until.offset, gap: None })
+        Some(Opened::at(until, missed))
     }
 
     /// Completes when it is known where the topic's log stands, or will not be known soon.

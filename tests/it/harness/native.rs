@@ -67,6 +67,11 @@ impl Native {
         self.report(LinkReport { credit, ..LinkReport::default() });
     }
 
+    /// Lets the server send as much as when the link was this wide from the start: what came was taken.
+    pub(crate) fn take(&mut self, window: i64) {
+        self.grant(window - self.left);
+    }
+
     /// Lets the server send one more frame.
     pub(crate) fn grant_one(&mut self) {
         self.grant(1 - self.left);

@@ -83,11 +83,12 @@ impl RedisServer {
         answer
     }
 
-    /// The keys that nothing but a command removes, in order.
-    pub(crate) async fn lasting_keys(&self) -> Vec<String> {
-        let script = "local lasting = {} for _, key in ipairs(redis.call('KEYS', '*')) do \
-            if redis.call('PTTL', key) < 0 then table.insert(lasting, key) end end \
-            table.sort(lasting) return {ok = table.concat(lasting, ' ')}";
+    /// The keys that nothing but a command removes, and those of who is there, where, and what nodes told, in order.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        let script = "local kept = {} for _, key in ipairs(redis.call('KEYS', '*')) do \
+            if redis.call('PTTL', key) < 0 or key:find('{nodes}', 1, true) or key:find('{places}', 1, true) \
+            or key:find('{reports}', 1, true) then table.insert(kept, key) end end \
+            table.sort(kept) return {ok = table.concat(kept, ' ')}";
         let answer = self.tell(&format!("EVAL \"{script}\" 0")).await;
         let keys = answer.strip_prefix('+').unwrap_or_else(|| panic!("{answer}"));
         keys.split_whitespace().map(str::to_owned).collect()
