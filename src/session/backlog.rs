@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -82,8 +83,8 @@ impl Connection {
     }
 
     /// Hands over the messages that wait for the viewer in a conversation, as far as there is room; the answers under way come
-    /// after the last of them. Until then nothing of its log is shown.
-    pub(super) async fn hand_over(&mut self, mut waiting: Waiting) -> Vec<Outgoing> {
+    /// after the last of them, up to where `missed` goes on. Until then nothing of its log is shown.
+    pub(super) async fn hand_over(&mut self, mut waiting: Waiting, missed: &[Arc<Event>]) -> Vec<Outgoing> {
         let membership = waiting.membership;
         let (deliveries, mut room) = (self.sessions.deliveries.clone(), self.backlog.room);
         let read = async move {
@@ -114,7 +115,7 @@ impl Connection {
             // What waits waits on, for the next time.
             Err(error) => outgoing.push(Outgoing::Answer(None, Answer::Refused(error))),
         }
-        outgoing.extend(self.answers_under_way(membership).await);
+        outgoing.extend(self.answers_under_way(membership, missed).await);
         outgoing
     }
 

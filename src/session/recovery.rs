@@ -65,7 +65,7 @@ impl Connection {
         if let Some(waiting) = self.recovery.waiting.pop_front() {
             let topic = waiting.topic();
             self.make_room();
-            let handed = self.hand_over(waiting).await;
+            let handed = self.hand_over(waiting, &[]).await;
             self.ready.extend(handed);
             if !self.recovery.waits(&topic) {
                 self.recovery.add([topic]);

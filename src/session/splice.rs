@@ -47,6 +47,23 @@ impl Shown {
     }
 }
 
+/// How far an answer was before these events; `None` when it begins with them.
+pub(super) fn before(id: MessageId, events: &[Arc<Event>]) -> Option<Cursor> {
+    let mut place = Cursor { bytes: u64::MAX, tools: u64::MAX };
+    for event in events.iter().filter(|event| event.draft.message_id == Some(id)) {
+        match &event.draft.happening {
+            Happening::Start { .. } => return None,
+            Happening::Token { index, .. } => place.bytes = place.bytes.min(*index),
+            Happening::ToolCall { number, index, .. } | Happening::ToolResult { number, index, .. } => {
+                place.bytes = place.bytes.min(*index);
+                place.tools = place.tools.min(number.saturating_sub(1));
+            }
+            _ => {}
+        }
+    }
+    Some(place)
+}
+
 /// What remains of a live piece for a viewer who has the answer up to a place.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rest {
@@ -234,6 +251,26 @@ mod tests {
             let expected = expected.map(|(content, index)| Happening::Token { content: content.to_owned(), index });
             assert_eq!(passed, expected, "{content:?} at {index}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_shown_up_to_where_the_log_goes_on_with_it() {
+        let (conversation_id, clock) = (ConversationId::generate(), Clock::default());
+        let [one, other] = [MessageId::generate(), MessageId::generate()];
+        let event = |id, happening| {
+            let draft = Draft { conversation_id, message_id: Some(id), happening };
+            Event::new(Topic::System, 1, clock.now(), draft)
+        };
+        let start = Happening::Start { user_message_id: other, model: String::new() };
+        let token = |index| Happening::Token { content: "hello".into(), index };
+        let call = Happening::call_of(&calls()[1]);
+        assert_eq!(before(one, &[event(other, token(1))]), Some(at(u64::MAX, u64::MAX)));
+        assert_eq!(before(one, &[event(one, token(7)), event(one, token(12))]), Some(at(7, u64::MAX)));
+        assert_eq!(before(one, &[event(one, call), event(one, token(2))]), Some(at(2, 1)));
+        assert_eq!(before(one, &[event(one, start.clone()), event(one, token(0))]), None);
+        let mut shown = Shown::default();
+        shown.set(one, at(5, 0));
+        assert!(shown.pass(event(one, start.clone())).is_none() && shown.pass(event(other, start)).is_some());
     }
 
     #[test]

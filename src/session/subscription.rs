@@ -1,5 +1,7 @@
 //! Subscriptions of a connection: from now on, or from a place that the viewer knows.
 
+use std::sync::Arc;
+
 use super::{
     command::{Answer, Outgoing, Subscribed, Wanted},
     connection::Connection,
@@ -10,7 +12,7 @@ use crate::{
     model::{
         conversation::{MemberRole, Membership},
         cursor::Cursor,
-        event::{Draft, Happening},
+        event::{Draft, Event, Happening},
         ids::ConversationId,
         topic::{Epoch, EpochTag, Position, Topic},
     },
@@ -130,9 +132,9 @@ impl Connection {
                 // What the log tells of comes from there, where it has a place.
                 let mut told = opened.messages;
                 told.extend(self.receipts.held(membership.conversation_id));
-                outgoing = self.hand_over(Waiting::new(membership, told)).await;
+                outgoing = self.hand_over(Waiting::new(membership, told), &opened.missed).await;
             } else if known.is_none() && !self.recovery.waits(&topic) {
-                outgoing = self.answers_under_way(membership).await;
+                outgoing = self.answers_under_way(membership, &[]).await;
             }
         }
         let waits = self.recovery.waits(&topic);
@@ -185,8 +187,9 @@ impl Connection {
         }
     }
 
-    /// Of each run that lasts in a conversation: its start, its text so far and the tools that it called.
-    pub(super) async fn answers_under_way(&mut self, membership: Membership) -> Vec<Outgoing> {
+    /// Of each run that lasts in a conversation: its start, its text so far and the tools that it called, up to where `missed`
+    /// goes on with it. Of a run that begins there, nothing.
+    pub(super) async fn answers_under_way(&mut self, membership: Membership, missed: &[Arc<Event>]) -> Vec<Outgoing> {
         let (runs, conversation_id) = (self.sessions.runs.clone(), membership.conversation_id);
         let running = match self.sessions.run(async move { runs.running(conversation_id).await }).await {
             Ok(running) => running,
@@ -203,8 +206,11 @@ impl Connection {
                 }
             };
             // Of a run that has ended in between, the end waits in the mailbox.
-            let content = if message.status.is_running() { text } else { message.content.clone() };
-            let tools = splice::tool_events(&message.tool_calls);
+            let mut content = if message.status.is_running() { text } else { message.content.clone() };
+            let mut tools = splice::tool_events(&message.tool_calls);
+            let Some(place) = splice::before(id, missed) else { continue };
+            content.truncate(content.floor_char_boundary(usize::try_from(place.bytes).unwrap_or(usize::MAX)));
+            tools.retain(|(number, ..)| *number <= place.tools);
             self.shown.set(id, Cursor { bytes: content.len() as u64, tools: tools.len() as u64 });
             let text = [Happening::start_of(&message), Happening::Snapshot { content }];
             for happening in text.into_iter().chain(tools.into_iter().map(|(.., happening)| happening)) {
