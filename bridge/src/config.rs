@@ -30,9 +30,9 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// How often a WebSocket is pinged.
     pub ping_interval: Duration,
-    /// How long a WebSocket may say nothing, pongs included.
+    /// How long a WebSocket may say nothing, pongs included, and take nothing.
     pub silence_limit: Duration,
-    /// How long a client may read nothing of what it was sent, and a WebSocket take to drain a frame.
+    /// How long a client may read nothing of what it was sent.
     pub drain_limit: Duration,
     /// How long a client may take nothing of a frame before the core is told that a send failed.
     pub send_timeout: Duration,

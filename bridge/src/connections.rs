@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future,
+    future, io,
     net::SocketAddr,
     pin::pin,
     sync::{
@@ -33,6 +33,11 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be accepted, as a rule for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much may wait in the kernel to be sent on a connection, in bytes. It would take megabytes on behalf of a client that reads
+/// nothing, and the core would be told that the client took them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MOST_UNSENT: u32 = 64 * 1024;
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +118,7 @@ impl Connections {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a connection was lost before it was served");
             return;
         }
@@ -164,6 +169,19 @@ impl Connections {
         self.cut.cancel();
         self.tracker.wait().await;
     }
+}
+
+/// What is written is sent at once; little is taken that cannot be sent.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MOST_UNSENT)
+}
+
+/// What is written is sent at once; how much is taken is the system's choice.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)
 }
 
 /// Completes when a connection has asked for nothing for `limit`; never when it has.

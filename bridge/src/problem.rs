@@ -12,6 +12,7 @@ use warp::reply::{Reply, Response};
 use crate::{
     limits,
     refusal::{Reason, Refusal},
+    websocket,
 };
 
 /// A failed request. It travels as an extension of an empty response, until the edge writes it with the request's id.
@@ -58,6 +59,9 @@ impl Problem {
         limits::hand_on(self.status.metadata(), headers);
         if self.http == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.http == StatusCode::UPGRADE_REQUIRED {
+            websocket::invite(headers);
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.remove(header::CONTENT_LENGTH);

@@ -42,9 +42,9 @@ impl Compression {
         asked.is_none_or(|bits| (LEAST_WINDOW..=FULL_WINDOW).contains(&bits)).then_some(Self { asked })
     }
 
-    /// Whether messages are compressed as for everybody who asked for nothing special.
-    pub fn has_full_window(self) -> bool {
-        self.window() == FULL_WINDOW
+    /// The window that messages are compressed within, by its base-2 logarithm.
+    pub fn window(self) -> u8 {
+        self.asked.unwrap_or(FULL_WINDOW)
     }
 
     /// What is agreed to, as the client is told.
@@ -65,10 +65,6 @@ impl Compression {
         let mut frame = Frame::message(deflated, OpCode::Data(kind), true);
         frame.header_mut().rsv1 = true;
         Message::Frame(frame)
-    }
-
-    fn window(self) -> u8 {
-        self.asked.unwrap_or(FULL_WINDOW)
     }
 }
 

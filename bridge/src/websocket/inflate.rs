@@ -10,22 +10,35 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::translation::Translation;
 
-/// Inflates the compressed messages that are read from a connection; everything else stays as it is.
+/// Inflates the compressed messages that are read from a connection; everything else stays as it is. What is written is counted.
 pub struct Inflate<T> {
     connection: T,
     /// Nothing where no compression was agreed on. Boxed, since most sockets only wait.
     translation: Option<Box<Translation>>,
+    written: u64,
 }
 
 impl<T> Inflate<T> {
     /// A connection without compression.
     pub fn plain(connection: T) -> Self {
-        Self { connection, translation: None }
+        Self { connection, translation: None, written: 0 }
     }
 
     /// A connection on which messages may come compressed: of `max_message_bytes` at most, as they were sent.
     pub fn compressed(connection: T, max_message_bytes: usize) -> Self {
-        Self { connection, translation: Some(Box::new(Translation::new(max_message_bytes))) }
+        Self { connection, translation: Some(Box::new(Translation::new(max_message_bytes))), written: 0 }
+    }
+
+    /// How many bytes the connection has taken.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.written += bytes as u64;
+        }
+        written
     }
 
     /// The connection itself.
@@ -36,7 +49,7 @@ impl<T> Inflate<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Inflate<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { connection, translation } = &mut *self;
+        let Self { connection, translation, .. } = &mut *self;
         let mut connection = Pin::new(connection);
         let Some(translation) = translation else { return connection.poll_read(cx, buffer) };
         if buffer.remaining() == 0 {
@@ -64,7 +77,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Inflate<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Inflate<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.connection).poll_write(cx, bytes);
+        self.count(written)
     }
 
     fn poll_write_vectored(
@@ -72,7 +86,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Inflate<T> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.connection).poll_write_vectored(cx, slices);
+        self.count(written)
     }
 
     fn is_write_vectored(&self) -> bool {

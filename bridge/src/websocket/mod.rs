@@ -12,7 +12,8 @@ mod offer;
 mod translation;
 mod violation;
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,6 +35,12 @@ pub type WebSocket = WebSocketStream<Inflate<TokioIo<Upgraded>>>;
 const READ_BUFFER: usize = 512;
 /// The version of the protocol (RFC 6455).
 const VERSION: &str = "13";
+/// The protocol's name where connections change theirs.
+const PROTOCOL: &str = "websocket";
+/// What connections are asked to do for it.
+const UPGRADE: &str = "upgrade";
+/// How long the number is that a handshake is known by.
+const KEY_BYTES: usize = 16;
 
 /// A client's handshake that can be accepted.
 pub struct Handshake {
@@ -47,7 +54,11 @@ impl Handshake {
     /// agreed to where the client offers it and `compress` allows it.
     pub fn read(headers: &HeaderMap, upgrade: Option<OnUpgrade>, compress: bool) -> Option<Self> {
         headers.get(header::SEC_WEBSOCKET_VERSION).filter(|version| *version == VERSION)?;
+        if !names(headers, &header::UPGRADE, PROTOCOL) || !names(headers, &header::CONNECTION, UPGRADE) {
+            return None;
+        }
         let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
+        STANDARD.decode(key).ok().filter(|key| key.len() == KEY_BYTES)?;
         let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|offers| offers.to_str().ok());
         Some(Self {
             accept: HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()?,
@@ -66,8 +77,8 @@ impl Handshake {
         let mut response = http::Response::new(B::default());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static(UPGRADE));
+        headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept.clone());
         if let Some(compression) = self.compression {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, compression.answer());
@@ -89,6 +100,19 @@ impl Handshake {
             .max_frame_size(Some(max_message_bytes));
         Ok(WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await)
     }
+}
+
+/// What the answer to a request tells that should have been a handshake.
+pub fn invite(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static(UPGRADE));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
+}
+
+/// Whether a header lists this name, however it is written.
+fn names(headers: &HeaderMap, header: &HeaderName, name: &str) -> bool {
+    let lists = headers.get_all(header).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(name))
 }
 
 /// Closes a socket and lets the client read why: what it is still sending is read away, since bytes that nobody read would make

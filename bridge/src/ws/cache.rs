@@ -11,6 +11,8 @@ use std::{
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::frame::Subprotocol;
+
 /// How many events are kept at most; each has one place, where the next one that belongs there takes over.
 const PLACES: usize = 128;
 /// The most bytes of an event, as it came and as it was written, that are kept.
@@ -22,8 +24,8 @@ const TELLING: usize = 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Form {
     Json,
-    DeflatedJson,
-    DeflatedProto,
+    /// Compressed within a window, whose size is given by its base-2 logarithm.
+    Deflated(Subprotocol, u8),
 }
 
 /// Writes events once for all that get them.
@@ -115,6 +117,14 @@ mod tests {
         (one[199], other[199]) = (b'1', b'2');
         let asked = [(Form::Json, one.as_slice()), (Form::Json, &other)].repeat(5);
         assert_eq!(written(&asked), 10);
+    }
+
+    #[test]
+    fn each_form_is_written_and_kept_for_itself() {
+        let deflated = |window| Form::Deflated(Subprotocol::Json, window);
+        let asked = [Form::Json, deflated(9), deflated(15), Form::Deflated(Subprotocol::Proto, 9)];
+        let asked = asked.map(|form| [(form, b"a".as_slice()); 5]);
+        assert_eq!(written(asked.as_flattened()), 2 * asked.len());
     }
 
     #[test]

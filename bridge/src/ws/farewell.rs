@@ -83,9 +83,9 @@ impl Farewell {
         Self { fault: Some(refusal.into()), code: Close::Policy }
     }
 
-    /// A client whose frames were bad time and again.
-    pub(crate) fn abuse() -> Self {
-        let refusal = Refusal::new(Reason::InvalidMessage, "too many bad frames");
+    /// A client that was borne with for too long.
+    pub(crate) fn abuse(why: &'static str) -> Self {
+        let refusal = Refusal::new(Reason::InvalidMessage, why);
         Self { fault: Some(refusal.into()), code: Close::Policy }
     }
 

@@ -1,7 +1,10 @@
 //! Frames: JSON or protobuf on the socket, always protobuf towards the core.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
+use metrics::Counter;
 use prost_reflect::MessageDescriptor;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -19,12 +22,13 @@ use crate::{
     websocket::Compression,
 };
 
-/// Messages of fewer bytes are not worth compressing.
-const LEAST_COMPRESSED: usize = 256;
+/// The messages that are compressed, by their bytes: shorter ones are not worth it, and longer ones would hold up all that the
+/// same thread does for others.
+const COMPRESSED: RangeInclusive<usize> = 256..=256 * 1024;
 const CONNECT: &str = "/colloquy.v1.SessionService/Connect";
 
 /// The form of the frames on a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Subprotocol {
     /// Text messages of JSON.
     Json,
@@ -54,14 +58,11 @@ pub(crate) struct Protocol {
 }
 
 impl Protocol {
-    /// What an event is written as for everybody of the same protocol; `None` where that is not worth keeping, or only this
-    /// client's.
+    /// What an event is written as for everybody of the same protocol; `None` where that is not worth keeping.
     fn form(self) -> Option<Form> {
         match (self.subprotocol, self.compression) {
+            (subprotocol, Some(compression)) => Some(Form::Deflated(subprotocol, compression.window())),
             (Subprotocol::Json, None) => Some(Form::Json),
-            (_, Some(compression)) if !compression.has_full_window() => None,
-            (Subprotocol::Json, Some(_)) => Some(Form::DeflatedJson),
-            (Subprotocol::Proto, Some(_)) => Some(Form::DeflatedProto),
             (Subprotocol::Proto, None) => None,
         }
     }
@@ -69,7 +70,7 @@ impl Protocol {
     /// The message as it goes to the client.
     fn compress(self, message: Message) -> Message {
         match self.compression {
-            Some(compression) if message.len() >= LEAST_COMPRESSED => compression.apply(message),
+            Some(compression) if COMPRESSED.contains(&message.len()) => compression.apply(message),
             _ => message,
         }
     }
@@ -89,6 +90,9 @@ pub(crate) struct Frames {
     server: ServerFrames,
     reports: Reports,
     cache: Cache,
+    /// Count frames of clients, and for them.
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
 }
 
 impl Frames {
@@ -100,6 +104,8 @@ impl Frames {
             server: ServerFrames::new(schema)?,
             reports: Reports::new(schema)?,
             cache: Cache::new(),
+            received: metrics::counter!("colloquy_socket_frames_total", "direction" => "in"),
+            sent: metrics::counter!("colloquy_socket_frames_total", "direction" => "out"),
         })
     }
 

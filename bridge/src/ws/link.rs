@@ -1,18 +1,20 @@
 //! What the bridge tells the core of a socket: how much of what was sent it took, how fast it answers, when it takes nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
 
 use super::frame::number;
 use crate::{
     schema::{Schema, SchemaError},
-    transcode::{MessageId, Transcoder, wire},
+    transcode::wire::{self, WireType},
 };
 
 const CARRIER: &str = "colloquy.v1.ConnectRequest";
 const REPORT: &str = "colloquy.v1.LinkReport";
+/// The fields of `google.protobuf.Duration`.
+const SECONDS: u32 = 1;
+const NANOS: u32 = 2;
 
 /// What a socket did since the core was told last.
 #[derive(Debug)]
@@ -57,33 +59,45 @@ impl Link {
 
 /// Writes reports of links.
 pub(crate) struct Reports {
-    transcoder: Arc<Transcoder>,
     /// The field of the request that holds the report.
     carrier: u32,
-    message: MessageId,
+    credit: u32,
+    round_trip: u32,
+    failed_sends: u32,
 }
 
 impl Reports {
     pub(crate) fn new(schema: &Schema) -> Result<Self, SchemaError> {
+        let report = schema.message(REPORT)?.0;
         Ok(Self {
-            transcoder: schema.transcoder.clone(),
             carrier: number(&schema.message(CARRIER)?.0, "report")?,
-            message: schema.message(REPORT)?.1,
+            credit: number(&report, "credit")?,
+            round_trip: number(&report, "round_trip")?,
+            failed_sends: number(&report, "failed_sends")?,
         })
     }
 
     /// A request that tells the core what the link did, which is told then.
     pub(crate) fn write(&self, link: &mut Link) -> Bytes {
         let Link { taken, round_trip, failed_sends, .. } = std::mem::replace(link, Link::new(link.window));
-        let mut report = json!({ "credit": taken, "failed_sends": failed_sends });
-        if let Some(round_trip) = round_trip {
-            report["round_trip"] = json!(format!("{}.{:09}s", round_trip.as_secs(), round_trip.subsec_nanos()));
-        }
-        let (mut fields, mut request) = (Vec::new(), Vec::new());
-        if let Err(invalid) = self.transcoder.to_wire(self.message, report.to_string().as_bytes(), &mut fields) {
-            tracing::error!(error = %invalid, "a report could not be made");
-        }
-        wire::put_bytes(self.carrier, &fields, &mut request);
+        let mut request = Vec::new();
+        wire::put_tag(self.carrier, WireType::Bytes, &mut request);
+        wire::put_delimited(&mut request, |report| {
+            put_number(self.credit, taken as u64, report);
+            put_number(self.failed_sends, u64::from(failed_sends), report);
+            if let Some(round_trip) = round_trip {
+                wire::put_tag(self.round_trip, WireType::Bytes, report);
+                wire::put_delimited(report, |duration| {
+                    put_number(SECONDS, round_trip.as_secs(), duration);
+                    put_number(NANOS, u64::from(round_trip.subsec_nanos()), duration);
+                });
+            }
+        });
         request.into()
     }
+}
+
+fn put_number(field: u32, number: u64, out: &mut Vec<u8>) {
+    wire::put_tag(field, WireType::Varint, out);
+    wire::put_varint(number, out);
 }

@@ -2,10 +2,15 @@
 
 mod cache;
 mod client_frame;
+mod draining;
 mod farewell;
 mod fault;
 mod frame;
+mod hygiene;
 mod link;
+mod open;
+mod patience;
+mod pulse;
 mod server_frame;
 mod socket;
 
@@ -28,7 +33,8 @@ pub(crate) use self::client_frame::ClientFrames;
 use self::{
     farewell::{Close, Farewell},
     frame::{Frames, Protocol, Subprotocol},
-    socket::{Hygiene, Session, say_goodbye},
+    hygiene::Hygiene,
+    socket::{Session, say_goodbye},
 };
 use crate::{
     client::Client,
@@ -185,7 +191,7 @@ impl Sockets {
             self.frames.path(),
             &visitor,
             address.conversation.as_deref(),
-            self.hygiene.window_bytes(),
+            self.hygiene.window_bytes,
             requests,
         );
         session.await.map_err(|status| Farewell::of_status(&status))

@@ -140,6 +140,13 @@ impl Core {
         call
     }
 
+    /// Opens the session that is asked for next; also the credit that it begins with.
+    pub(crate) async fn session(&mut self) -> (Answering, u64) {
+        let call = self.expect("SessionService/Connect").await;
+        let credit = call.meta("colloquy-credit").expect("the link says what it takes").parse().unwrap();
+        (call.open(), credit)
+    }
+
     /// Whether nobody has called.
     pub(crate) fn is_idle(&mut self) -> bool {
         self.calls.try_recv().is_err()

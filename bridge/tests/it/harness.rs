@@ -15,11 +15,11 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncWriteExt as _, Interest},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 use tokio_util::sync::CancellationToken;
@@ -120,11 +120,29 @@ impl Bridge {
         path: &str,
         headers: &[(&'static str, &'static str)],
     ) -> (Socket, HeaderMap) {
+        let stream = soon(TcpStream::connect(self.address)).await.unwrap();
+        self.handshake(stream, path, headers).await
+    }
+
+    /// Opens a socket for which the kernel keeps as little as it can on the client's side.
+    pub(crate) async fn narrow_socket(&self, path: &str) -> Socket {
+        let stream = TcpSocket::new_v4().unwrap();
+        stream.set_recv_buffer_size(4096).unwrap();
+        let stream = soon(stream.connect(self.address)).await.unwrap();
+        self.handshake(stream, path, &[]).await.0
+    }
+
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> (Socket, HeaderMap) {
         let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        let (socket, response) = soon(connect_async(request)).await.unwrap();
+        let (socket, response) = soon(client_async(request, stream)).await.unwrap();
         (Socket { socket }, response.headers().clone())
     }
 
@@ -166,7 +184,7 @@ impl Answer {
 
 /// The client's side of a socket.
 pub(crate) struct Socket {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<TcpStream>,
 }
 
 impl Socket {
@@ -209,10 +227,12 @@ impl Socket {
         soon(self.socket.close(None)).await.unwrap();
     }
 
-    /// Waits for a ping, which the next look at the socket answers.
-    pub(crate) async fn pinged(&mut self) {
-        let message = soon(self.socket.next()).await.expect("the socket is open").unwrap();
-        assert!(message.is_ping(), "{message:?}");
+    /// Waits for a ping, which the next look at the socket answers; what it carries.
+    pub(crate) async fn pinged(&mut self) -> Bytes {
+        match soon(self.socket.next()).await.expect("the socket is open").unwrap() {
+            Message::Ping(payload) => payload,
+            message => panic!("{message:?} is not a ping"),
+        }
     }
 
     /// Reads nothing, and so answers no pings, until the server has ended its side.
@@ -228,17 +248,11 @@ impl Socket {
 
     /// The connection, for who frames messages alone.
     pub(crate) fn into_stream(self) -> TcpStream {
-        match self.socket.into_inner() {
-            MaybeTlsStream::Plain(stream) => stream,
-            _ => panic!("tests do not use TLS"),
-        }
+        self.socket.into_inner()
     }
 
     /// The connection itself.
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
-        match self.socket.get_mut() {
-            MaybeTlsStream::Plain(stream) => stream,
-            _ => panic!("tests do not use TLS"),
-        }
+        self.socket.get_mut()
     }
 }

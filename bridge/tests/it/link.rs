@@ -16,16 +16,12 @@ const LARGE: usize = 1 << 20;
 
 /// A socket whose session the core has opened, and the credit that it begins with.
 async fn open(bridge: &Bridge, core: &mut Core) -> (Socket, Answering, u64) {
-    let (socket, (session, credit)) = join!(bridge.socket("/api/v1/ws?token=t"), async {
-        let call = core.expect("SessionService/Connect").await;
-        let credit = call.meta("colloquy-credit").expect("the link says what it takes").parse().unwrap();
-        (call.open(), credit)
-    });
+    let (socket, (session, credit)) = join!(bridge.socket("/api/v1/ws?token=t"), core.session());
     (socket, session, credit)
 }
 
 /// The first report in which there is this.
-async fn reported(session: &mut Answering, field: &str) -> Value {
+pub(crate) async fn reported(session: &mut Answering, field: &str) -> Value {
     loop {
         let request = session.received().await.expect("a request");
         let value = &request["report"][field];
@@ -35,7 +31,7 @@ async fn reported(session: &mut Answering, field: &str) -> Value {
     }
 }
 
-fn token(bytes: usize) -> Value {
+pub(crate) fn token(bytes: usize) -> Value {
     json!({"frame": {"id": "", "token": {"content": "x".repeat(bytes), "index": 0}}})
 }
 

@@ -384,15 +384,6 @@ async fn a_client_that_does_not_drain_is_let_go_and_holds_up_the_core_meanwhile(
 }
 
 #[tokio::test]
-async fn a_request_that_is_no_handshake_is_told_so() {
-    let (bridge, _core) = bridge().await;
-    let answer = bridge.get("/api/v1/ws").await;
-    assert_eq!(answer.status, 426);
-    answer.error();
-    assert_eq!(bridge.send(Method::POST, "/api/v1/ws", &[], "").await.status, 404);
-}
-
-#[tokio::test]
 async fn a_page_of_another_origin_is_kept_out_where_origins_are_listed() {
     use colloquy_bridge::AllowedOrigins;
     let settings = Settings {
