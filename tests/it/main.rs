@@ -51,6 +51,7 @@ mod settings;
 mod slow;
 mod tokens;
 mod tools;
+mod unread;
 mod users;
 mod viewers;
 mod wanderer;

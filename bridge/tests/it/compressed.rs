@@ -33,6 +33,11 @@ async fn small_bridge() -> (Bridge, Core) {
     bridge_with(Settings { max_frame_bytes: MAX_FRAME_BYTES, ..Settings::default() }).await
 }
 
+/// A text that repeats itself after 700 bytes: too far for the smallest window.
+fn far_apart() -> String {
+    (0..70).map(|number| format!("{:010}", number * 7919 % 70)).collect::<String>().repeat(20)
+}
+
 fn post(content: &str) -> Value {
     json!({"type": "message", "id": "m", "data": {"content": content}})
 }
@@ -63,22 +68,39 @@ async fn a_window_that_a_client_asks_for_is_kept() {
     });
     assert!(headers[EXTENSIONS].to_str().unwrap().ends_with("; server_max_window_bits=9"));
     let mut socket = Deflated::with_window(socket.into_stream(), 9);
-    // What repeats is 700 bytes apart: too far for this window.
-    let content = (0..70).map(|number| format!("{:010}", number * 7919 % 70)).collect::<String>().repeat(20);
+    let content = far_apart();
     session.send(json!({"frame": {"id": "s", "token": {"content": content}}})).await;
     let (message, is_compressed) = socket.message().await;
     assert_eq!((&message["data"]["content"], is_compressed), (&json!(content), true));
 }
 
 #[tokio::test]
+async fn a_large_message_goes_as_it_is_so_that_it_holds_up_nobody() {
+    let (bridge, mut core) = bridge().await;
+    let (mut socket, mut session) = open(&bridge, &mut core).await;
+    for (bytes, compressed) in [(250_000, true), (300_000, false)] {
+        let content = "x".repeat(bytes);
+        session.send(json!({"frame": {"id": "s", "token": {"content": content}}})).await;
+        let (message, is_compressed) = socket.message().await;
+        assert_eq!(is_compressed, compressed, "{bytes}");
+        assert_eq!(message["data"]["content"], content);
+    }
+}
+
+#[tokio::test]
 async fn an_event_is_the_same_for_all_that_get_it() {
     let (bridge, mut core) = bridge().await;
     let event = json!({"frame": {
-        "id": "s1", "topic": "conversation:c", "offset": 4, "read": {"conversation_id": "c".repeat(300), "user_id": "u", "seq": 3},
+        "id": "s1", "topic": "conversation:c", "offset": 4, "read": {"conversation_id": far_apart(), "user_id": "u", "seq": 3},
     }});
     let mut sockets = Vec::new();
-    for _ in 0..4 {
-        sockets.push(open(&bridge, &mut core).await);
+    for window in [15, 9, 15, 9, 15, 9] {
+        let offer = if window == 15 { "permessage-deflate" } else { "permessage-deflate; server_max_window_bits=9" };
+        let headers = [(EXTENSIONS, offer)];
+        let ((socket, _), session) = join!(bridge.socket_with("/api/v1/ws?token=t", &headers), async {
+            core.expect("SessionService/Connect").await.open()
+        });
+        sockets.push((Deflated::with_window(socket.into_stream(), window), session));
     }
     for (socket, session) in &mut sockets {
         session.send(event.clone()).await;
