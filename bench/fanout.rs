@@ -1,7 +1,13 @@
 //! From publishing an event to its last delivery, to many sockets on one channel; beside nchan, Centrifugo and FastAPI, which
 //! take turns with ours event by event.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use reqwest::Client;
@@ -19,8 +25,6 @@ const ROUNDS: [(usize, usize); 3] = [(100, 300), (1000, 150), (5000, 50)];
 const WARM_UP: usize = 10;
 /// Bytes of a message of ours.
 const CONTENT: usize = 300;
-/// Bytes of the frame that it becomes, which is what the others are given to deliver.
-const FRAME: usize = 844;
 /// Sockets, and the peer, of the budget.
 const BUDGET: (usize, &str) = (1000, Nchan::NAME);
 
@@ -34,6 +38,8 @@ pub(crate) async fn measure() -> Result<Table> {
     let mut table = Table::new(title);
     for (sockets, events) in ROUNDS {
         let ours = Crowd::<Colloquy>::gather(sockets, CONTENT).await?;
+        // The frame that it becomes is what the others are given to deliver.
+        ours.publish().await?;
         table = beside::<Nchan>(table, &ours, events).await?;
         table = beside::<Centrifugo>(table, &ours, events).await?;
         table = beside::<FastApi>(table, &ours, events).await?;
@@ -42,13 +48,20 @@ pub(crate) async fn measure() -> Result<Table> {
 }
 
 async fn beside<Peer: Broadcaster>(table: Table, ours: &Crowd<Colloquy>, events: usize) -> Result<Table> {
-    let peer = Crowd::<Peer>::gather(ours.sockets, FRAME).await?;
+    let peer = Crowd::<Peer>::gather(ours.sockets, ours.delivered.load(Ordering::Relaxed)).await?;
     let (mut our_times, mut peer_times) = (Vec::new(), Vec::new());
     for event in 0..WARM_UP + events {
-        let (ours, peer) = (ours.publish().await?, peer.publish().await?);
+        // Neither always finds what the other has left.
+        let (our_time, peer_time) = if event % 2 == 0 {
+            let our_time = ours.publish().await?;
+            (our_time, peer.publish().await?)
+        } else {
+            let peer_time = peer.publish().await?;
+            (ours.publish().await?, peer_time)
+        };
         if event >= WARM_UP {
-            our_times.push(ours);
-            peer_times.push(peer);
+            our_times.push(our_time);
+            peer_times.push(peer_time);
         }
     }
     let (our_times, peer_times): (Samples, Samples) =
@@ -74,6 +87,8 @@ struct Crowd<B> {
     sockets: usize,
     round: Arc<Round>,
     text: String,
+    /// Bytes of what came of the last text.
+    delivered: Arc<AtomicUsize>,
     _audience: Audience,
 }
 
@@ -82,10 +97,15 @@ impl<B: Broadcaster> Crowd<B> {
         let server = B::start(SELDOM).await.with_context(|| format!("cannot start {}", B::NAME))?;
         let channel = server.channels(1).await?.remove(0);
         let round = Round::new();
-        let heard = round.clone();
-        let audience = server.audience(&vec![channel.clone(); sockets], move |_| heard.hear()).await?;
+        let delivered = Arc::new(AtomicUsize::new(0));
+        let (heard, length) = (round.clone(), delivered.clone());
+        let hear = move |text: &str| {
+            length.store(text.len(), Ordering::Relaxed);
+            heard.hear();
+        };
+        let audience = server.audience(&vec![channel.clone(); sockets], hear).await?;
         let client = Client::builder().http1_only().no_proxy().timeout(PATIENCE).build()?;
-        Ok(Self { server, client, channel, sockets, round, text: "x".repeat(bytes), _audience: audience })
+        Ok(Self { server, client, channel, sockets, round, text: "x".repeat(bytes), delivered, _audience: audience })
     }
 
     async fn publish(&self) -> Result<Duration> {

@@ -33,9 +33,9 @@ pub(crate) async fn measure() -> Result<Table> {
         Centrifugo::NAME,
         FastApi::NAME
     );
-    // Two at a time, for it is the descriptors of this process that are short.
-    let (ours, nchan) = tokio::try_join!(cost::<Colloquy>(), cost::<Nchan>())?;
-    let (centrifugo, fastapi) = tokio::try_join!(cost::<Centrifugo>(), cost::<FastApi>())?;
+    // One at a time: what one does would be in the way of another.
+    let (ours, nchan) = (cost::<Colloquy>().await?, cost::<Nchan>().await?);
+    let (centrifugo, fastapi) = (cost::<Centrifugo>().await?, cost::<FastApi>().await?);
     let peers = [(Nchan::NAME, nchan), (Centrifugo::NAME, centrifugo), (FastApi::NAME, fastapi)];
     let memory = peers.iter().fold(Table::new(title), |table, (name, peer)| {
         table.row(format!("{name}, memory per socket"), "KiB", ours.kib_each, peer.kib_each)

@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use super::link::{self, Pace};
+use super::{
+    WORD,
+    link::{self, Pace},
+};
 use crate::{
     broadcast::Colloquy,
     caller::{self, PATIENCE},
@@ -25,6 +28,8 @@ type Socket = WebSocketStream<DuplexStream>;
 pub(super) struct Reader<'a> {
     server: &'a Colloquy,
     topic: String,
+    /// How fast it reads while answers stream.
+    slow: Pace,
     pace: watch::Sender<Pace>,
     socket: Socket,
     /// Carry its connections.
@@ -37,31 +42,54 @@ pub(super) struct Reader<'a> {
     texts: HashMap<String, String>,
     /// Those that have ended.
     ended: HashMap<String, String>,
+    /// The longest piece, in bytes.
+    longest: usize,
+    /// How often it had to come back.
+    returns: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Joins a conversation, and reads at this pace from then on.
-    pub(super) async fn join(server: &'a Colloquy, conversation: &str, pace: Pace) -> Result<Self> {
+    pub(super) async fn join(server: &'a Colloquy, conversation: &str, slow: Pace) -> Result<Self> {
         let topic = format!("conversation:{conversation}");
         let (sender, mut tasks) = (watch::Sender::new(Pace::Free), JoinSet::new());
         let socket = enter(server, &topic, None, &sender, &mut tasks).await?;
-        let (after, texts, ended) = (Duration::ZERO, HashMap::new(), HashMap::new());
-        let mut reader = Self { server, topic, pace: sender, socket, tasks, seen: None, after, texts, ended };
+        let mut reader = Self {
+            server,
+            topic,
+            slow,
+            pace: sender,
+            socket,
+            tasks,
+            seen: None,
+            after: Duration::ZERO,
+            texts: HashMap::new(),
+            ended: HashMap::new(),
+            longest: 0,
+            returns: 0,
+        };
         while reader.seen.is_none() {
             reader.next().await?;
         }
-        reader.pace.send_replace(pace);
+        reader.pace.send_replace(slow);
         Ok(reader)
     }
 
     /// Reads everything as fast as it comes, from where it is, until it has as many answers as there were; they are to be the
-    /// same.
-    pub(super) async fn catch_up(mut self, answers: &HashMap<String, String>) -> Result<()> {
+    /// same, and to have come as they do to somebody so slow.
+    pub(super) async fn finish(mut self, answers: &HashMap<String, String>) -> Result<()> {
         self.pace.send_replace(Pace::Free);
         while self.ended.len() < answers.len() {
             self.next().await.with_context(|| format!("after {} answers", self.ended.len()))?;
         }
         ensure!(self.ended == *answers, "what it has is not what was said");
+        match self.slow {
+            Pace::Free => {}
+            Pace::Slow => {
+                ensure!(self.longest >= 2 * WORD, "no pieces were joined: the longest has {} bytes", self.longest)
+            }
+            Pace::Stopped => ensure!(self.returns > 0, "it was let read nothing"),
+        }
         Ok(())
     }
 
@@ -71,6 +99,7 @@ impl<'a> Reader<'a> {
             Some(Ok(Message::Text(text))) => self.take(&caller::frame(&text)?).await,
             Some(Ok(_)) => Ok(()),
             None | Some(Err(_)) => {
+                self.returns += 1;
                 sleep(std::mem::take(&mut self.after)).await;
                 let seen = self.seen.as_ref();
                 self.socket = enter(self.server, &self.topic, seen, &self.pace, &mut self.tasks).await?;
@@ -90,7 +119,9 @@ impl<'a> Reader<'a> {
             "token" => {
                 let answer = self.texts.entry(text(data, "message_id")?).or_default();
                 ensure!(data["index"] == answer.len(), "a piece at {} of {} bytes", data["index"], answer.len());
-                answer.push_str(&text(data, "content")?);
+                let piece = text(data, "content")?;
+                self.longest = self.longest.max(piece.len());
+                answer.push_str(&piece);
             }
             "snapshot" => {
                 self.texts.insert(text(data, "message_id")?, text(data, "content")?);

@@ -21,14 +21,12 @@ use super::{
 pub(crate) const CRIER: &str = "crier";
 /// Viewers, and events that each round of so many has.
 const ROUNDS: [(usize, u32); 4] = [(1, 1000), (10, 1000), (100, 500), (1000, 200)];
-/// As long as the frame of a message.
-const FRAME: usize = 900;
-
 /// Processor time that each event took, by round.
 type Costs = Vec<Duration>;
 
 pub(crate) async fn measure() -> Result<Table> {
-    let (ours, peer) = (ours().await?, cried().await?);
+    let (ours, frame) = ours().await?;
+    let peer = cried(frame).await?;
     let title = "viewers: processor time of an event by viewers of its conversation, beside a bare broadcaster";
     let micros = |cost: Duration| cost.as_secs_f64() * 1e6;
     let table =
@@ -42,12 +40,13 @@ pub(crate) async fn measure() -> Result<Table> {
     Ok(table.row("each further viewer", "µs", further(&ours), further(&peer)))
 }
 
-async fn ours() -> Result<Costs> {
+/// What events cost us, and the bytes of a frame.
+async fn ours() -> Result<(Costs, usize)> {
     let folder = tempfile::tempdir()?;
     let node = Node::start(&folder, &[]).await?;
     let caller = Caller::register(&node).await?;
     let (mut client, credential) = (ChatServiceClient::new(caller.channel().await?), caller.credential()?);
-    let mut costs = Vec::new();
+    let (mut costs, mut frame) = (Vec::new(), 0);
     for (viewers, events) in ROUNDS {
         let conversation = caller.conversations(1).await?.remove(0);
         let mut sockets = caller.sockets(&vec![conversation.clone(); viewers]).await?;
@@ -62,18 +61,19 @@ async fn ours() -> Result<Costs> {
             request.metadata_mut().insert("authorization", credential.clone());
             let (sent, heard) = tokio::join!(client.send_message(request), hear(&mut sockets));
             sent?;
-            heard?;
+            frame = heard?;
         }
         costs.push(node.process.processor_time()?.saturating_sub(before) / events);
     }
     node.process.end().await?;
-    Ok(costs)
+    Ok((costs, frame))
 }
 
-async fn cried() -> Result<Costs> {
+/// What it costs the peer to hand on texts of so many bytes.
+async fn cried(bytes: usize) -> Result<Costs> {
     let peer = Peer::start(&[CRIER]).await?;
     let target = format!("ws://{}/", peer.address);
-    let text = "x".repeat(FRAME);
+    let text = "x".repeat(bytes);
     let mut costs = Vec::new();
     for (viewers, events) in ROUNDS {
         let opened = stream::iter(0..viewers).map(|index| caller::open(index, peer.address, &target));
@@ -89,8 +89,8 @@ async fn cried() -> Result<Costs> {
     Ok(costs)
 }
 
-/// Returns when every viewer has got one more frame.
-async fn hear(sockets: &mut [Socket]) -> Result<()> {
-    try_join_all(sockets.iter_mut().map(caller::next)).await?;
-    Ok(())
+/// Returns when every viewer has got one more frame, with the bytes of the longest.
+async fn hear(sockets: &mut [Socket]) -> Result<usize> {
+    let texts = try_join_all(sockets.iter_mut().map(caller::next)).await?;
+    Ok(texts.iter().map(|text| text.len()).max().unwrap_or_default())
 }

@@ -35,9 +35,10 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How much may wait in the kernel to be sent on a connection, in bytes. It would take megabytes on behalf of a client that reads
-/// nothing, and the core would be told that the client took them.
+/// nothing, and the core would be told that the client took them. It takes more when half of this is gone: the less it is, the
+/// sooner it shows that a slow client takes something.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const MOST_UNSENT: u32 = 64 * 1024;
+const MOST_UNSENT: u32 = 16 * 1024;
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug)]

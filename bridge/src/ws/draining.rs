@@ -10,7 +10,7 @@ const MOST_ANSWERS: u32 = 32;
 /// Messages that the socket was handed and has not written whole.
 #[derive(Debug, Default)]
 pub(super) struct Draining {
-    /// Bytes of them as the core sent them.
+    /// Bytes of them as the core sent them, less those that were seen to be taken.
     pub(super) bytes: usize,
     /// Answers of the bridge's own among them, or on their way there.
     answers: u32,
@@ -40,16 +40,17 @@ impl Draining {
         self.answers >= MOST_ANSWERS
     }
 
-    /// The socket writes no more for now and has written so many bytes in all: when that was noticed, if they are more than
-    /// before.
-    pub(super) fn stall(&mut self, written: u64) -> Option<Instant> {
+    /// The socket writes no more for now and has written so many bytes in all. If they are more than before, how many of the
+    /// core's bytes that makes, as near as can be told: the socket's are written in another form.
+    pub(super) fn stall(&mut self, written: u64) -> Option<usize> {
         let before = self.stall.as_ref().map(|stall| stall.written);
         if before == Some(written) {
             return None;
         }
-        let since = Instant::now();
-        self.stall = Some(Stall { since, written, failures: 0 });
-        before.map(|_| since)
+        self.stall = Some(Stall { since: Instant::now(), written, failures: 0 });
+        let taken = usize::try_from(written - before?).unwrap_or(usize::MAX).min(self.bytes);
+        self.bytes -= taken;
+        Some(taken)
     }
 
     /// Counts a failed send if the client has taken nothing for `timeout`, or as long once more than when it was counted last.
@@ -76,14 +77,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_fails_again_and_again_only_while_it_takes_nothing() {
-        let mut draining = Draining::default();
+        let mut draining = Draining { bytes: 6, ..Draining::default() };
         assert_eq!(draining.fails_at(TIMEOUT), None, "nothing has had to wait yet");
+        let mut taken = Vec::new();
         for written in 1..10 {
-            let noticed = draining.stall(written);
-            assert_eq!(noticed.is_some(), written > 1);
+            taken.push(draining.stall(written));
             tokio::time::advance(TIMEOUT / 2).await;
             assert!(!draining.fails(Instant::now(), TIMEOUT));
         }
+        let [one, none] = [Some(1), Some(0)];
+        assert_eq!(taken, [None, one, one, one, one, one, one, none, none], "no more than the core sent");
         for _ in 0..3 {
             assert!(!draining.fails(Instant::now(), TIMEOUT));
             tokio::time::advance(TIMEOUT).await;

@@ -206,8 +206,9 @@ impl Session {
             }
             Poll::Ready(Err(_)) => return Poll::Ready(Turn::Undrainable),
             Poll::Pending => {
-                if let Some(now) = draining.stall(self.socket.get_ref().written()) {
-                    self.pulse.beat(now);
+                if let Some(taken) = draining.stall(self.socket.get_ref().written()) {
+                    self.link.take(taken);
+                    self.pulse.beat(Instant::now());
                 }
                 if let Some(fails_at) = draining.fails_at(self.hygiene.send_timeout)
                     && fails_at < self.check.deadline()
