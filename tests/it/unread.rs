@@ -141,7 +141,8 @@ async fn who_reads_late_gets_the_answer_in_fewer_pieces_and_delays_nobody() {
 async fn who_reads_too_late_is_asked_to_come_back_and_then_has_every_byte() {
     const MESSAGES: usize = 30;
     let upstream = Upstream::start(Script::anthropic().stepped().pieces(PIECES).end()).await;
-    let server = Server::asking(&upstream, &[("lane_frames", "10")]).await;
+    let settings = [("lane_frames", "10"), ("history_events", "5000")];
+    let server = Server::asking(&upstream, &settings).await;
     let (alice, bob, conversation, mut carol) = company(&server).await;
     let mut reader = Reader::join(&bob, &conversation).await;
     alice.send(&conversation, "hi").await;

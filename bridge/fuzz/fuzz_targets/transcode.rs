@@ -18,12 +18,18 @@ fuzz_target!(|input: &[u8]| {
     for name in MESSAGES {
         if let Some(json) = to_json(name, input) {
             let wire = to_wire(name, &json).expect("what was written can be read");
-            assert_eq!(decode(name, &wire), decode(name, input), "{}", String::from_utf8_lossy(&json));
+            let read = decode(name, &wire).expect("what was written is a message");
+            // A field that comes twice is read as its parts together, of which each alone may be no message: prost-reflect
+            // refuses those.
+            if let Some(original) = decode(name, input) {
+                assert_eq!(read, original, "{}", String::from_utf8_lossy(&json));
+            }
         }
         if let Some(wire) = to_wire(name, input) {
             let json = to_json(name, &wire).expect("what was read can be written");
             let again = to_wire(name, &json).expect("what was written can be read");
-            assert_eq!(decode(name, &again), decode(name, &wire), "{}", String::from_utf8_lossy(&json));
+            let read = decode(name, &wire).expect("what was written is a message");
+            assert_eq!(decode(name, &again), Some(read), "{}", String::from_utf8_lossy(&json));
         }
     }
 });
@@ -42,12 +48,14 @@ fn to_wire(message: &str, json: &[u8]) -> Option<Vec<u8>> {
     Some(wire)
 }
 
-/// The message as prost-reflect reads it, without what the contract does not know.
-fn decode(message: &str, wire: &[u8]) -> DynamicMessage {
+/// The message as prost-reflect reads it, without what the contract does not know; `None` where it reads none.
+fn decode(message: &str, wire: &[u8]) -> Option<DynamicMessage> {
     let descriptor = POOL.get_message_by_name(message).expect("the contract has it");
-    let mut message = DynamicMessage::decode(descriptor, wire).expect("what was read or written is a message");
+    let read = |wire: &[u8]| DynamicMessage::decode(descriptor.clone(), wire);
+    let mut message = read(wire).ok()?;
     reduce(&mut message);
-    message
+    // What was taken out has left its mark, by which messages would differ.
+    Some(read(&message.encode_to_vec()).expect("what prost-reflect writes is a message"))
 }
 
 /// Makes messages comparable: what is unknown is not in their JSON, and what is not a number is not even equal to itself.
