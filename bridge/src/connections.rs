@@ -38,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// nothing, and the core would be told that the client took them. It takes more when half of this is gone: the less it is, the
 /// sooner it shows that a slow client takes something.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const MOST_UNSENT: u32 = 16 * 1024;
+const MOST_UNSENT: u32 = 8 * 1024;
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug)]
