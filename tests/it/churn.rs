@@ -181,13 +181,14 @@ async fn ten_thousand_connections_leave_nothing_behind() {
     let people = people(node.server()).await;
     let actor = &people[0].0;
     churn(node.server(), &people, FIRST).await;
-    let mut counted = Vec::new();
+    let mut before = (Vec::new(), Vec::new());
     let is_quiet = async || {
-        counted = gauges(actor).await;
-        counted[0].1.is_some() && counted[1..].iter().all(|(_, value)| *value == Some(0.0))
+        before = (gauges(actor).await, redis.keys().await);
+        let is_nobody = before.0[0].1.is_some() && before.0[1..].iter().all(|(_, value)| *value == Some(0.0));
+        is_nobody && !before.1.iter().any(|key| key.contains("{places}"))
     };
     within(SETTLES_WITHIN, "nobody is there", is_quiet).await;
-    let (files, before) = (node.open_files(), (counted, redis.keys().await));
+    let files = node.open_files();
 
     churn(node.server(), &people, CONNECTIONS).await;
     let (deadline, mut again) = (Instant::now() + SETTLES_WITHIN, interval(Duration::from_millis(100)));
@@ -195,6 +196,10 @@ async fn ten_thousand_connections_leave_nothing_behind() {
     while left != before && Instant::now() < deadline {
         again.tick().await;
         left = (gauges(actor).await, redis.keys().await);
+        // Of topics that nobody views any more some may be dropped in between.
+        if left.0[0].1 < before.0[0].1 {
+            left.0[0] = before.0[0];
+        }
     }
     assert_eq!(left, before);
     let files_are_closed = async || node.open_files() <= files + LEEWAY;
