@@ -101,9 +101,10 @@ pub fn connect(
     requests: impl Stream<Item = Request> + Send,
     write: impl Fn(Outgoing) -> Bytes + Send,
 ) -> impl Stream<Item = Result<Bytes>> + Send {
+    // Made here and boxed: what is moved within a stream is held in it twice.
+    let mut requests = Box::pin(requests);
+    let mut connection = Box::new(Connection::new(sessions, caller, entrance, &opening));
     stream! {
-        let mut requests = std::pin::pin!(requests);
-        let mut connection = Connection::new(sessions, caller, entrance, &opening);
         tracing::Span::current().record("connection_id", tracing::field::display(connection.seat.id()));
         tracing::debug!("connected");
         // Boxed, here and below: what it takes to serve a frame is not held while waiting for one.
