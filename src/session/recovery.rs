@@ -54,8 +54,8 @@ impl Recovery {
 }
 
 impl Connection {
-    /// Shows the next event that the viewer missed, or hands over what waits before it. A history that has moved on meanwhile ends the connection: the viewer
-    /// resumes, and learns what to load.
+    /// Shows the next event that the viewer missed, or hands over what waits before it. A history that has moved on meanwhile
+    /// ends the connection: the viewer resumes, and learns what to load.
     pub(super) async fn recover(&mut self) -> ControlFlow<Option<Error>> {
         if let Some(event) = self.recovery.page.pop_front() {
             self.show(event);
