@@ -1,15 +1,18 @@
 //! The composition root: builds a core from its settings and serves it on listeners that are handed in.
 
+mod accounts;
 pub mod database;
 mod health;
 mod limits;
+mod live;
 mod providers;
 mod tools;
+mod upkeep;
 mod viewers;
 
-use std::{fs::File, time::Duration};
+use std::fs::File;
 
-use tokio::{net::TcpListener, time::MissedTickBehavior};
+use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
@@ -17,8 +20,7 @@ use tower::{Layer as _, ServiceBuilder};
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::{
-    config::{SettingError, Settings},
-    error::Error,
+    config::Settings,
     grpc::{
         admin::AdminApi,
         auth::AuthApi,
@@ -41,14 +43,13 @@ use crate::{
         report::Reports,
         response_cache::ResponseCache,
         signal::Signals,
-        throttle::{Throttle, ThrottleLimits},
+        throttle::Throttle,
         ticket::Tickets,
     },
     llm::Models,
     model::{
         clock::{Clock, Timestamp},
         usage::DailyQuota,
-        user::NewUser,
     },
     proto::{
         self, admin_service_server::AdminServiceServer, auth_service_server::AuthServiceServer,
@@ -71,7 +72,7 @@ use crate::{
         passwords::Passwords,
         presence::Presences,
         runs::{Limits, Makers, Runs},
-        tokens::{TokenPolicy, Tokens},
+        tokens::Tokens,
         users::{self, Users},
     },
     session::{
@@ -85,12 +86,6 @@ use crate::{
     tools::Tools,
 };
 
-/// How often what was written is moved to its place.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-/// How often sessions that have expired are cleared away.
-const CLEAR_INTERVAL: Duration = Duration::from_secs(3600);
-/// How often what is too old is dropped from memory.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Streams of one gRPC connection: a bridge carries each of its sockets on one.
 const MAX_STREAMS: u32 = 20_000;
 
@@ -121,7 +116,7 @@ impl App {
     pub async fn build(settings: &Settings, bridge_key: &str, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let clock = Clock::shifted(settings.clock_ahead_micros);
         let models = Models::new(providers::settings(settings))?;
-        let redis = open_redis(settings).await?;
+        let redis = live::open(settings).await?;
         let lock = database::lock(settings)?;
         let store = database::open(settings).await?;
 
@@ -139,11 +134,11 @@ impl App {
 
         let identities = Identities::new(store.clone(), clock, signals.clone());
         let passwords = Passwords::new();
-        let throttle = Throttle::new(clock, redis.clone(), throttle_limits(settings));
+        let throttle = Throttle::new(clock, redis.clone(), accounts::throttle(settings));
         let accounts = Accounts::new(Parts {
             store: store.clone(),
             clock,
-            tokens: Tokens::open(store.clone(), clock, token_policy(settings)).await?,
+            tokens: Tokens::open(store.clone(), clock, accounts::tokens(settings)).await?,
             passwords: passwords.clone(),
             tickets: Tickets::new(clock, redis.clone(), settings.ticket_ttl),
             throttle: throttle.clone(),
@@ -226,7 +221,7 @@ impl App {
             lifecycle: lifecycle.clone(),
         };
 
-        if let Some(admin) = first_admin(settings)? {
+        if let Some(admin) = accounts::first_admin(settings)? {
             accounts.ensure_admin(admin).await?;
         }
         if lock.is_some() {
@@ -271,10 +266,10 @@ impl App {
     pub async fn serve(self, listener: TcpListener) {
         let Sessions { bus, runs, places, presence, presences, deliveries, .. } = &self.sessions;
         self.lifecycle.spawn_helper(runs.clone().keep_leases());
-        self.lifecycle.spawn_helper(close_tools(self.tools, self.lifecycle.clone()));
-        self.lifecycle.spawn_helper(sweep(bus.clone(), self.lifecycle.clone()));
-        self.lifecycle.spawn_helper(checkpoint(self.store.clone(), self.lifecycle.clone()));
-        self.lifecycle.spawn_helper(clear_sessions(self.sessions.accounts.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(upkeep::close_tools(self.tools, self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(upkeep::sweep(bus.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(upkeep::checkpoint(self.store.clone(), self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(upkeep::clear_sessions(self.sessions.accounts.clone(), self.lifecycle.clone()));
         if let Some(redis) = &self.redis {
             let link = link::keep(redis.clone(), bus.clone(), self.signals.clone(), presence.clone());
             self.lifecycle.spawn_helper(self.lifecycle.stopped().clone().run_until_cancelled_owned(link));
@@ -298,14 +293,6 @@ impl App {
     }
 }
 
-fn throttle_limits(settings: &Settings) -> ThrottleLimits {
-    ThrottleLimits {
-        per_account: settings.sign_in_failures_per_account,
-        per_address: settings.sign_in_failures_per_address,
-        window: settings.sign_in_window,
-    }
-}
-
 fn rules(settings: &Settings) -> Rules {
     let quota = settings.daily_token_quota.map(|tokens| DailyQuota(tokens.into()));
     Rules { max_bytes: settings.max_message_bytes, policy: settings.content_policy, quota }
@@ -321,42 +308,6 @@ fn response_cache(settings: &Settings, redis: Option<&Redis>) -> Option<Response
     settings.response_cache.then(cache)
 }
 
-fn token_policy(settings: &Settings) -> TokenPolicy {
-    TokenPolicy {
-        algorithm: settings.jwt_algorithm,
-        issuer: settings.jwt_issuer.clone(),
-        token_ttl: settings.access_token_ttl,
-        key_ttl: settings.signing_key_ttl,
-    }
-}
-
-fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>> {
-    match (&settings.admin_username, &settings.admin_email, &settings.admin_password) {
-        (None, None, None) => Ok(None),
-        (Some(username), Some(email), Some(password)) => Ok(Some(NewUser {
-            username: username.clone(),
-            email: email.clone(),
-            password: password.reveal().to_owned(),
-        })),
-        _ => Err(SettingError::new("admin_username", "goes together with admin_email and admin_password").into()),
-    }
-}
-
-async fn open_redis(settings: &Settings) -> anyhow::Result<Option<Redis>> {
-    let Some(url) = &settings.redis_url else { return Ok(None) };
-    match Redis::open(url.reveal(), &settings.redis_prefix).await {
-        Ok(redis) => Ok(Some(redis)),
-        Err(Error::Unavailable { source, .. }) => {
-            Err(source.context(format!("cannot use {url:?} of setting redis_url")))
-        }
-        Err(Error::Invalid(faults)) => {
-            let wanted: Vec<_> = faults.into_iter().map(|fault| fault.description).collect();
-            Err(SettingError::new("redis_url", &wanted.join("; ")).into())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn reflection() -> anyhow::Result<(
     tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
     tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection>,
@@ -367,37 +318,4 @@ fn reflection() -> anyhow::Result<(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Ok((builder().build_v1()?, builder().build_v1alpha()?))
-}
-
-async fn sweep(bus: Bus, lifecycle: Lifecycle) {
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-    while lifecycle.stopping().run_until_cancelled(ticks.tick()).await.is_some() {
-        bus.sweep();
-    }
-}
-
-async fn checkpoint(store: Store, lifecycle: Lifecycle) {
-    let mut ticks = tokio::time::interval(CHECKPOINT_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while lifecycle.stopped().run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = store.checkpoint().await {
-            tracing::warn!(error = format!("{error:?}"), "cannot move what was written to its place");
-        }
-    }
-}
-
-async fn clear_sessions(accounts: Accounts, lifecycle: Lifecycle) {
-    let mut ticks = tokio::time::interval(CLEAR_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while lifecycle.stopping().run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = accounts.clear_sessions().await {
-            tracing::warn!(error = format!("{error:?}"), "cannot clear sessions that have expired");
-        }
-    }
-}
-
-/// Runs may call tools until the hard stop.
-async fn close_tools(tools: Tools, lifecycle: Lifecycle) {
-    lifecycle.stopped().cancelled().await;
-    tools.close().await;
 }

@@ -63,6 +63,16 @@ impl Socket {
         self.stream.send(message).await.unwrap();
     }
 
+    /// Sends a frame of this type and id; `None` when the socket has ended.
+    pub(crate) async fn offer(&mut self, id: &str, frame_type: &str, data: Value) -> Option<()> {
+        self.offer_raw(Message::text(json!({ "type": frame_type, "id": id, "data": data }).to_string())).await
+    }
+
+    /// Sends whatever WebSocket message; `None` when the socket has ended.
+    pub(crate) async fn offer_raw(&mut self, message: Message) -> Option<()> {
+        self.stream.send(message).await.ok()
+    }
+
     /// The next frame, or `None` with the socket's end.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
