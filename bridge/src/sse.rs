@@ -193,8 +193,10 @@ impl Writer {
                     self.answer = String::from_utf8_lossy(record::bytes(value, number)?).into_owned();
                 }
                 self.cursor = cursor;
-                out.extend_from_slice(format!("id: {cursor}\ndata: {{\"type\":\"{}\"", variant.name).as_bytes());
-                self.transcoder.fields_to_json(variant.message, value, &mut out)?;
+                let shown = variant.show(value)?;
+                out.extend_from_slice(format!("id: {cursor}\ndata: {{\"type\":").as_bytes());
+                out.extend_from_slice(&shown.name);
+                self.transcoder.fields_to_json(shown.message, shown.wire, &mut out)?;
                 out.push(b'}');
             }
         }

@@ -2,8 +2,13 @@
 
 use prost_reflect::{ExtensionDescriptor, MessageDescriptor, Value};
 
-use crate::transcode::{MessageId, Transcoder};
+use crate::{
+    record,
+    transcode::{Malformed, MessageId, Transcoder},
+};
 
+/// The `type` of what tells its own.
+const OPEN: &str = "*";
 /// The field that names an answer.
 const ANSWER: &str = "message_id";
 
@@ -18,6 +23,52 @@ pub(crate) struct Variant {
     pub(crate) message: MessageId,
     /// The field of what it holds that names the answer it is about.
     pub(crate) answer: Option<u32>,
+    /// Where what it holds tells its own type and data.
+    pub(crate) open: Option<Open>,
+}
+
+/// What tells its own type: it is not of the contract.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Open {
+    name: u32,
+    data: u32,
+    message: MessageId,
+}
+
+/// What a variant shows of what it holds.
+pub(crate) struct Shown<'w> {
+    /// The `type`, as JSON.
+    pub(crate) name: Vec<u8>,
+    /// What the data is.
+    pub(crate) message: MessageId,
+    /// The data.
+    pub(crate) wire: &'w [u8],
+}
+
+impl Variant {
+    /// What is shown of `wire`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn show<'w>(&self, wire: &'w [u8]) -> Result<Shown<'w>, Malformed> {
+        let (name, message, wire) = match self.open {
+            None => (self.name.as_str(), self.message, wire),
+            Some(open) => {
+                let name = str::from_utf8(record::bytes(wire, open.name)?);
+                (name.map_err(|_| Malformed("text is not UTF-8"))?, open.message, record::bytes(wire, open.data)?)
+            }
+        };
+        // A text is always JSON.
+        Ok(Shown { name: serde_json::to_vec(name).unwrap_or_default(), message, wire })
+    }
+}
+
+impl Open {
+    fn of(held: &MessageDescriptor, transcoder: &Transcoder) -> Option<Self> {
+        let (name, data) = (held.get_field_by_name("type")?, held.get_field_by_name("data")?);
+        let message = transcoder.message(data.kind().as_message()?.full_name())?;
+        Some(Self { name: name.number(), data: data.number(), message })
+    }
 }
 
 /// All members of the `oneof`.
@@ -46,7 +97,8 @@ impl Variants {
             let held = kind.as_message()?;
             let message = transcoder.message(held.full_name())?;
             let answer = held.get_field_by_name(ANSWER).map(|field| field.number());
-            Some(Variant { name, number: field.number(), message, answer })
+            let open = if name == OPEN { Some(Open::of(held, transcoder)?) } else { None };
+            Some(Variant { name, number: field.number(), message, answer, open })
         };
         let mut members = message.fields().filter_map(member).collect::<Vec<_>>();
         members.sort_by_key(|variant| variant.number);

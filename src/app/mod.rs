@@ -2,6 +2,7 @@
 
 mod accounts;
 pub mod database;
+mod events;
 mod health;
 mod limits;
 mod live;
@@ -27,6 +28,8 @@ use crate::{
         chat::ChatApi,
         conversation::ConversationApi,
         edge::{Bounds as CallBounds, Edge, EdgeLayer},
+        event::EventApi,
+        notification::NotificationApi,
         presence::PresenceApi,
         session::{self, SessionApi},
         user::UserApi,
@@ -54,6 +57,7 @@ use crate::{
     proto::{
         self, admin_service_server::AdminServiceServer, auth_service_server::AuthServiceServer,
         chat_service_server::ChatServiceServer, conversation_service_server::ConversationServiceServer,
+        event_service_server::EventServiceServer, notification_service_server::NotificationServiceServer,
         presence_service_server::PresenceServiceServer, raw::session_service_server::SessionServiceServer,
         user_service_server::UserServiceServer,
     },
@@ -69,6 +73,7 @@ use crate::{
         limits::Limits as RateLimits,
         members::Members,
         messages::{Messages, Rules},
+        notifications::Notifications,
         passwords::Passwords,
         presence::Presences,
         runs::{Limits, Makers, Runs},
@@ -196,6 +201,8 @@ impl App {
             Exports::new(access.clone(), store.clone()),
             messages.clone(),
         );
+        let events = events::open(settings, &store, &bus, redis.as_ref(), &hub);
+        let notifications = Notifications::new(store.clone(), bus.clone(), clock, policy);
         let limiter = Limiter::new(clock, redis.clone(), limits::rules(settings));
         let rate_limits = RateLimits::new(clock, limiter, settings.messages_judged as usize);
         let presences =
@@ -208,6 +215,8 @@ impl App {
             messages,
             histories,
             deliveries,
+            events,
+            notifications,
             runs: runs.clone(),
             limits: rate_limits.clone(),
             rules: viewers::rules(settings),
@@ -239,6 +248,8 @@ impl App {
             .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models, settings.reply_wait)))
             .add_service(PresenceServiceServer::new(PresenceApi::new(sessions.clone())))
+            .add_service(EventServiceServer::new(EventApi::new(sessions.clone())))
+            .add_service(NotificationServiceServer::new(NotificationApi::new(sessions.clone())))
             .add_service(AdminServiceServer::new(AdminApi::new(sessions.clone())))
             .add_service(
                 SessionServiceServer::new(SessionApi::new(sessions.clone()))
@@ -264,7 +275,7 @@ impl App {
     /// Starts the background tasks and serves gRPC and gRPC-Web until shutdown begins; calls under way go on, until the hard
     /// stop.
     pub async fn serve(self, listener: TcpListener) {
-        let Sessions { bus, runs, places, presence, presences, deliveries, .. } = &self.sessions;
+        let Sessions { bus, runs, places, presence, presences, deliveries, notifications, .. } = &self.sessions;
         self.lifecycle.spawn_helper(runs.clone().keep_leases());
         self.lifecycle.spawn_helper(upkeep::close_tools(self.tools, self.lifecycle.clone()));
         self.lifecycle.spawn_helper(upkeep::sweep(bus.clone(), self.lifecycle.clone()));
@@ -280,6 +291,7 @@ impl App {
         self.lifecycle.spawn_helper(async move { stopped.run_until_cancelled(self.nodes.keep()).await });
         self.lifecycle.spawn_helper(presences.clone().keep(self.lifecycle.clone()));
         self.lifecycle.spawn_helper(deliveries.clone().keep(self.lifecycle.clone()));
+        self.lifecycle.spawn_helper(notifications.clone().keep(self.lifecycle.clone()));
         self.lifecycle.spawn_helper(presence::pass(self.sessions.clone()));
         self.lifecycle.spawn_helper(analytics::tell(self.sessions.clone()));
         self.lifecycle.spawn_helper(signals::pass(self.signals, self.sessions));

@@ -1,6 +1,7 @@
 //! Every setting: defaults < file < environment < flags. All are read and checked before anything is opened; only this
 //! room reads the environment.
 
+mod event_type;
 mod mcp;
 mod provider;
 mod source;
@@ -9,6 +10,7 @@ mod value;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use self::{
+    event_type::EventType,
     mcp::McpServer,
     provider::{Provider, ProviderKind},
     source::{Source, unknown_variables},
@@ -18,7 +20,7 @@ use self::{
     source::Sources,
     value::{Value, bounded},
 };
-use crate::model::key::SigningAlgorithm;
+use crate::model::{key::SigningAlgorithm, publication};
 
 /// A setting that is wrong: its name, its value and what would be right.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,8 @@ macro_rules! settings {
             pub providers: Vec<Provider>,
             /// MCP servers of the file's `[[mcp_servers]]`.
             pub mcp_servers: Vec<McpServer>,
+            /// Types of published events of the file's `[[event_types]]`.
+            pub event_types: Vec<publication::EventType>,
         }
 
         /// One setting, for people.
@@ -98,6 +102,7 @@ macro_rules! settings {
                     },)*
                     providers: sources.providers,
                     mcp_servers: sources.mcp_servers,
+                    event_types: sources.event_types,
                 })
             }
         }

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{McpServer, Provider, SETTINGS, Secret, Setting, SettingError, mcp};
+use super::{EventType, McpServer, Provider, SETTINGS, Secret, Setting, SettingError, mcp};
+use crate::model::publication;
 
 /// How the names of the settings' variables begin.
 const PREFIX: &str = "COLLOQUY_";
@@ -47,6 +48,7 @@ pub(super) struct Sources {
     texts: BTreeMap<&'static str, (String, Source)>,
     pub(super) providers: Vec<Provider>,
     pub(super) mcp_servers: Vec<McpServer>,
+    pub(super) event_types: Vec<publication::EventType>,
 }
 
 impl Sources {
@@ -99,6 +101,11 @@ impl Sources {
             }
             if name == "mcp_servers" {
                 self.mcp_servers = value.try_into().map_err(|error| wrong(format!("mcp_servers: {error}")))?;
+                continue;
+            }
+            if name == "event_types" {
+                let types: Vec<EventType> = value.try_into().map_err(|error| wrong(format!("event_types: {error}")))?;
+                self.event_types = types.iter().map(EventType::check).collect::<Result<_, _>>()?;
                 continue;
             }
             let text = match value {

@@ -5,7 +5,8 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use super::{
-    message::{signed, structure},
+    json::structure,
+    message::signed,
     status::{MARKUP, log, reason, reason_name},
 };
 use crate::{
@@ -83,7 +84,7 @@ pub(crate) fn presence_event(draft: Draft) -> Option<presence_event::Event> {
 }
 
 fn payload(draft: Draft) -> Payload {
-    let conversation_id = draft.conversation_id.to_string();
+    let conversation_id = draft.conversation_id.map(|id| id.to_string()).unwrap_or_default();
     let message_id = draft.message_id.map(|id| id.to_string()).unwrap_or_default();
     match draft.happening {
         Happening::Start { user_message_id, model } => Payload::Start(proto::RunStarted {
@@ -156,6 +157,8 @@ fn payload(draft: Draft) -> Payload {
         Happening::Left { user_id, username } => {
             Payload::UserLeft(proto::UserLeft { conversation_id, user_id: user_id.to_string(), username })
         }
+        Happening::Published(publication) => Payload::Published((*publication).into()),
+        Happening::Notification(notification) => Payload::Notification((*notification).into()),
     }
 }
 

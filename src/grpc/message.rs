@@ -2,6 +2,7 @@
 
 use prost_types::Timestamp as ProtoTimestamp;
 
+use super::json::structure;
 use crate::{
     model::{
         clock::Timestamp,
@@ -97,26 +98,6 @@ impl From<Message> for proto::Message {
             cached: message.is_cached,
         }
     }
-}
-
-/// A JSON object as protobuf has it.
-pub(super) fn structure(object: serde_json::Map<String, serde_json::Value>) -> prost_types::Struct {
-    prost_types::Struct { fields: object.into_iter().map(|(name, value)| (name, value_of(value))).collect() }
-}
-
-fn value_of(value: serde_json::Value) -> prost_types::Value {
-    use prost_types::value::Kind;
-    let kind = match value {
-        serde_json::Value::Null => Kind::NullValue(0),
-        serde_json::Value::Bool(value) => Kind::BoolValue(value),
-        serde_json::Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or_default()),
-        serde_json::Value::String(value) => Kind::StringValue(value),
-        serde_json::Value::Array(values) => {
-            Kind::ListValue(prost_types::ListValue { values: values.into_iter().map(value_of).collect() })
-        }
-        serde_json::Value::Object(object) => Kind::StructValue(structure(object)),
-    };
-    prost_types::Value { kind: Some(kind) }
 }
 
 /// Counters of ours stay far below the range of protobuf's signed integers.

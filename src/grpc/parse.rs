@@ -7,9 +7,12 @@ use crate::{
     model::{
         clock::Day,
         history::Window,
-        page::{self, PageRequest},
+        page::{self, NumberedRequest, PageRequest},
     },
 };
+
+/// The last page that can be asked for by number: whoever goes further goes by token.
+const MAX_PAGE: i32 = 10_000;
 
 /// Reads an identifier.
 pub(crate) fn id<T: FromStr>(field: &'static str, text: &str) -> Result<T> {
@@ -38,6 +41,19 @@ pub(crate) fn page(page_size: i32, page_token: &str) -> Result<PageRequest> {
         token => Some(page::key(token).ok_or_else(|| Error::invalid("page_token", "is not a token of this list"))?),
     };
     Ok(PageRequest { size, after })
+}
+
+/// Reads the page that a list's request asks for, by number or by token.
+pub(crate) fn numbered_page(page: i32, page_size: i32, page_token: &str) -> Result<NumberedRequest> {
+    let request = self::page(page_size, page_token)?;
+    let number = match (page, &request.after) {
+        (0, None) => Some(1),
+        (0, Some(_)) => None,
+        (1..=MAX_PAGE, None) => Some(page.unsigned_abs()),
+        (_, None) => return Err(Error::invalid("page", format!("must be 1 to {MAX_PAGE}"))),
+        (_, Some(_)) => return Err(Error::invalid("page", "cannot be set together with page_token")),
+    };
+    Ok(NumberedRequest { request, number })
 }
 
 /// The token for the next page; empty when there is none.

@@ -2,6 +2,7 @@
 //! Redis server that nodes share; while that is away, each node goes on alone.
 
 pub mod bus;
+pub mod idempotency;
 pub mod limit;
 pub mod link;
 pub mod node;

@@ -10,6 +10,8 @@ use super::{
     clock::Timestamp,
     ids::{ConversationId, MessageId, UserId},
     message::Message,
+    notification::Notification,
+    publication::Publication,
     tool::{self, Arguments, ToolCall, ToolResult},
     topic::Topic,
     usage::Usage,
@@ -145,6 +147,10 @@ pub enum Happening {
         /// The user's name.
         username: String,
     },
+    /// A user is notified.
+    Notification(Box<Notification>),
+    /// Somebody published an event.
+    Published(Box<Publication>),
 }
 
 impl Happening {
@@ -167,6 +173,8 @@ impl Happening {
             Self::Typing { .. } => "typing",
             Self::Joined { .. } => "user_joined",
             Self::Left { .. } => "user_left",
+            Self::Notification(_) => "notification",
+            Self::Published(_) => "event",
         }
     }
 
@@ -176,6 +184,16 @@ impl Happening {
             Self::Message(message) | Self::MessageUpdated(message) => Some(message),
             _ => None,
         }
+    }
+
+    /// The notification that it brings.
+    pub fn notification(&self) -> Option<&Notification> {
+        if let Self::Notification(notification) = self { Some(notification) } else { None }
+    }
+
+    /// The event that somebody published.
+    pub fn publication(&self) -> Option<&Publication> {
+        if let Self::Published(publication) = self { Some(publication) } else { None }
     }
 
     /// Of whom it tells how they are right now, so that they need not be told; `None` for what is no such thing.
@@ -242,12 +260,24 @@ impl Happening {
 /// An event before it is published.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draft {
-    /// The conversation that it happened in.
-    pub conversation_id: ConversationId,
+    /// The conversation that it happened in; what concerns one user or everyone happens in none.
+    pub conversation_id: Option<ConversationId>,
     /// The message that it is about; of markers and of presence none.
     pub message_id: Option<MessageId>,
     /// What happened.
     pub happening: Happening,
+}
+
+impl Draft {
+    /// Something that happens in a conversation.
+    pub fn within(conversation_id: ConversationId, message_id: Option<MessageId>, happening: Happening) -> Self {
+        Self { conversation_id: Some(conversation_id), message_id, happening }
+    }
+
+    /// Something that happens in no conversation.
+    pub fn apart(happening: Happening) -> Self {
+        Self { conversation_id: None, message_id: None, happening }
+    }
 }
 
 /// A published event.
@@ -278,6 +308,11 @@ impl Event {
         Arc::new(Self { id, topic, offset, at, draft, encoded: OnceLock::new() })
     }
 
+    /// Whether nobody need get it any more.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.draft.happening.publication().is_some_and(|publication| publication.is_over(now))
+    }
+
     /// Whether it stands in its topic's log; what does not is of the moment, and may be lost.
     pub fn is_kept(&self) -> bool {
         self.offset > 0
@@ -299,6 +334,8 @@ impl Event {
                 | Happening::ToolResult { content, .. } => content.len(),
                 Happening::Message(message) | Happening::MessageUpdated(message) => message.weight(),
                 Happening::ToolCall { arguments, .. } => tool::weight(arguments),
+                Happening::Notification(notification) => notification.weight(),
+                Happening::Published(publication) => publication.weight(),
                 Happening::Start { .. }
                 | Happening::End { .. }
                 | Happening::Failed { .. }

@@ -55,6 +55,10 @@ ids! {
     MessageId
     /// Names a context of a conversation.
     ContextId
+    /// Names a notification.
+    NotificationId
+    /// Names a published event.
+    EventId
     /// Names a live connection.
     ConnectionId
     /// Names one life of a process: a restart is a new node.

@@ -16,6 +16,23 @@ pub struct PageRequest {
     pub after: Option<String>,
 }
 
+/// Which page of a list that is paged by number too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedRequest {
+    /// The page as every list knows it.
+    pub request: PageRequest,
+    /// Its number, from 1; `None` where the token says which.
+    pub number: Option<u32>,
+}
+
+impl NumberedRequest {
+    /// Entries before the page.
+    pub fn skipped(&self) -> i64 {
+        let pages = self.number.map_or(0, |number| number.saturating_sub(1));
+        i64::from(pages) * i64::from(self.request.size)
+    }
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {

@@ -18,6 +18,11 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Whether viewers choose to join it; every connection has joined the others.
+    pub fn is_chosen(&self) -> bool {
+        matches!(self, Self::Conversation(_) | Self::Event(_))
+    }
+
     /// The type of published events that the topic carries, when it carries only one.
     pub fn event_type(&self) -> Option<&str> {
         match self {

@@ -242,7 +242,7 @@ impl Deliveries {
         };
         let told = stream::iter(news.into_iter().filter(is_small)).map(|marker| {
             let Delivered { conversation_id, user_id, seq } = marker;
-            let draft = Draft { conversation_id, message_id: None, happening: Happening::Delivered { user_id, seq } };
+            let draft = Draft::within(conversation_id, None, Happening::Delivered { user_id, seq });
             self.0.bus.whisper(Topic::Conversation(conversation_id), draft)
         });
         told.buffer_unordered(TOLD_AT_ONCE).collect::<()>().await;

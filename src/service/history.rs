@@ -120,7 +120,7 @@ impl Histories {
     }
 
     async fn publish(&self, conversation_id: ConversationId, message_id: Option<MessageId>, happening: Happening) {
-        let draft = Draft { conversation_id, message_id, happening };
+        let draft = Draft::within(conversation_id, message_id, happening);
         self.bus.publish(Topic::Conversation(conversation_id), draft).await;
     }
 }

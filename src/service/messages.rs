@@ -210,11 +210,11 @@ impl Messages {
                 Place::End => Happening::Message(message),
                 Place::Beside(_) => Happening::MessageUpdated(message),
             };
-            self.bus.publish(topic.clone(), Draft { conversation_id, message_id, happening }).await;
+            self.bus.publish(topic.clone(), Draft::within(conversation_id, message_id, happening)).await;
         }
         if let Some(reply) = turn.reply {
             let happening = Happening::start_of(&reply);
-            self.bus.publish(topic, Draft { conversation_id, message_id: Some(reply.id), happening }).await;
+            self.bus.publish(topic, Draft::within(conversation_id, Some(reply.id), happening)).await;
             self.runs.launch(membership, reply, is_another);
         }
         for replaced in turn.replaced {

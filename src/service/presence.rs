@@ -165,7 +165,7 @@ impl Presences {
                 (conversation_id, Happening::Left { user_id, username: self.name(user_id, username).await })
             }
         };
-        let draft = Draft { conversation_id, message_id: None, happening };
+        let draft = Draft::within(conversation_id, None, happening);
         self.bus.whisper(Topic::Conversation(conversation_id), draft).await;
     }
 

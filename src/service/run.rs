@@ -116,7 +116,7 @@ impl Runs {
     pub(super) async fn tell_interrupted(&self, message: Message) {
         let (conversation_id, message_id) = (message.conversation_id, Some(message.id));
         let happening = Happening::Snapshot { content: message.content.clone() };
-        self.tell(conversation_id, Draft { conversation_id, message_id, happening }).await;
+        self.tell(conversation_id, Draft::within(conversation_id, message_id, happening)).await;
         self.tell_end(message).await;
     }
 
@@ -124,14 +124,14 @@ impl Runs {
     pub(super) async fn tell_end(&self, message: Message) {
         let (conversation_id, message_id) = (message.conversation_id, Some(message.id));
         for happening in [Happening::end_of(&message), Happening::Message(Box::new(message))] {
-            self.tell(conversation_id, Draft { conversation_id, message_id, happening }).await;
+            self.tell(conversation_id, Draft::within(conversation_id, message_id, happening)).await;
         }
     }
 
     /// Shows something of a run to its viewers.
     pub(super) async fn publish(&self, run: &Run, happening: Happening) {
         let conversation_id = run.reply.conversation_id;
-        self.tell(conversation_id, Draft { conversation_id, message_id: Some(run.reply.id), happening }).await;
+        self.tell(conversation_id, Draft::within(conversation_id, Some(run.reply.id), happening)).await;
     }
 
     async fn tell(&self, conversation_id: ConversationId, draft: Draft) {

@@ -1,11 +1,10 @@
 //! The bounds of texts that people write: what is wrong with one, if anything.
 
+use std::ops::RangeInclusive;
+
 /// What is wrong with a title.
 pub(super) fn title_fault(title: &str) -> Option<&'static str> {
-    if title.chars().count() > 255 {
-        return Some("must have at most 255 characters");
-    }
-    nul_fault(title)
+    label_fault(title, 0..=255, "must have at most 255 characters")
 }
 
 /// What is wrong with the text of a context.
@@ -18,10 +17,24 @@ pub(super) fn context_fault(content: &str) -> Option<&'static str> {
 
 /// What is wrong with the text of a search.
 pub(super) fn query_fault(query: &str) -> Option<&'static str> {
-    if query.is_empty() || query.chars().count() > 256 {
-        return Some("must have 1 to 256 characters");
+    label_fault(query, 1..=256, "must have 1 to 256 characters")
+}
+
+/// What is wrong with a short text of so many characters; `wanted` says how many.
+pub(super) fn label_fault(
+    label: &str,
+    characters: RangeInclusive<usize>,
+    wanted: &'static str,
+) -> Option<&'static str> {
+    if characters.contains(&label.chars().count()) { nul_fault(label) } else { Some(wanted) }
+}
+
+/// What is wrong with the text of a notification.
+pub(super) fn body_fault(body: &str) -> Option<&'static str> {
+    if body.len() > 10_000 {
+        return Some("must have at most 10000 bytes");
     }
-    nul_fault(query)
+    nul_fault(body)
 }
 
 /// PostgreSQL cannot store the character, and nobody can see it.

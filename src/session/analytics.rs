@@ -24,7 +24,7 @@ use crate::model::{
 /// Round trips that are remembered.
 const SAMPLES: usize = 1000;
 /// The types of frames of the contract, in order.
-pub const TYPES: [&str; 38] = [
+pub const TYPES: [&str; 40] = [
     "accepted",
     "auth.expiring",
     "auth.refresh",
@@ -32,6 +32,7 @@ pub const TYPES: [&str; 38] = [
     "connection.established",
     "end",
     "error",
+    "event",
     "heartbeat",
     "heartbeat_ack",
     "history",
@@ -42,6 +43,7 @@ pub const TYPES: [&str; 38] = [
     "message.deleted",
     "message.delivered",
     "message.updated",
+    "notification",
     "ping",
     "pong",
     "presence",

@@ -101,11 +101,7 @@ impl Connection {
                 self.backlog.hand(membership.conversation_id, recent.map(|message| message.seq));
                 outgoing.extend(pending.messages.into_iter().map(|message| {
                     let (conversation_id, message_id) = (message.conversation_id, Some(message.id));
-                    Outgoing::Draft(Draft {
-                        conversation_id,
-                        message_id,
-                        happening: Happening::Message(Box::new(message)),
-                    })
+                    Outgoing::Draft(Draft::within(conversation_id, message_id, Happening::Message(Box::new(message))))
                 }));
                 if pending.has_more {
                     self.recovery.wait(waiting);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::receipt::HandedOver;
 use crate::{
     error::Error,
     model::{
         clock::Timestamp,
-        event::{Draft, Event},
+        event::{Draft, Event, Happening},
         history::Window,
         ids::{ConnectionId, ConversationId, MessageId, UserId},
         message::Message,
@@ -145,11 +146,15 @@ pub enum Outgoing {
 }
 
 impl Outgoing {
-    /// The message that is handed over from the store: no log brings it again.
-    pub(super) fn handed_over(&self) -> Option<&Message> {
+    /// What is handed over from the store, or is there: it has reached the viewer once the link has taken it.
+    pub(super) fn handed_over(&self) -> Option<HandedOver> {
         match self {
-            Self::Draft(draft) => draft.happening.message(),
-            Self::Event(_) | Self::Answer(..) => None,
+            Self::Draft(Draft { happening: Happening::Message(message), .. }) => {
+                Some(HandedOver::Message(message.conversation_id, message.seq))
+            }
+            Self::Event(event) => event.draft.happening.notification().map(|it| HandedOver::Notification(it.id)),
+            Self::Draft(draft) => draft.happening.notification().map(|it| HandedOver::Notification(it.id)),
+            Self::Answer(..) => None,
         }
     }
 }

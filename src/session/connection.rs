@@ -22,6 +22,7 @@ use super::{
     lanes::Lane,
     limits::{Entrance, Pace},
     mailbox::Letter,
+    notices::Notices,
     presence::Attendance,
     receipt::Receipts,
     recovery::Recovery,
@@ -68,6 +69,7 @@ pub(super) struct Connection {
     pub(super) shown: Shown,
     pub(super) backlog: Backlog,
     pub(super) recovery: Recovery,
+    pub(super) notices: Notices,
     pub(super) attendance: Attendance,
     pub(super) expiry: Expiry,
     pace: Pace,
@@ -152,9 +154,10 @@ impl Connection {
             shown: Shown::default(),
             backlog: Backlog::default(),
             recovery: Recovery::default(),
+            notices: Notices::default(),
             ready: VecDeque::new(),
             held: VecDeque::new(),
-            receipts: Receipts::new(sessions.deliveries.clone(), caller.user_id),
+            receipts: Receipts::new(sessions.deliveries.clone(), sessions.notifications.clone(), caller.user_id),
             sessions,
             seat,
             caller,
@@ -165,6 +168,7 @@ impl Connection {
     async fn establish(&mut self, conversation_id: Option<ConversationId>) {
         let (connection_id, user_id) = (self.seat.id(), self.caller.user_id);
         self.say(Answer::Established { connection_id, user_id, conversation_id });
+        self.attend().await;
         if let Some(id) = conversation_id {
             let joined = self.join(None, id).await;
             self.ready.extend(joined);
@@ -198,7 +202,7 @@ impl Connection {
             },
             letter = self.seat.next(least) => self.open(letter),
             // As likely as what is live: neither starves the other.
-            () = ready(()), if takes && !self.recovery.is_empty() => Box::pin(self.recover()).await,
+            () = ready(()), if takes && self.is_owed() => Box::pin(self.recover()).await,
             () = tokio::time::sleep_until(alarm) => self.wake(),
             () = stopping.cancelled() => self.send_away("shutdown"),
         }
@@ -232,9 +236,14 @@ impl Connection {
         Flow::Continue(())
     }
 
+    /// Whether more is to be handed over, or caught up with.
+    fn is_owed(&self) -> bool {
+        self.notices.is_waiting() || !self.recovery.is_empty()
+    }
+
     /// Notes what of what was handed over has left.
     fn settle(&mut self) {
-        let is_all = self.ready.is_empty() && self.recovery.is_empty();
+        let is_all = self.ready.is_empty() && !self.is_owed();
         self.receipts.settle(&self.credit, is_all);
     }
 
@@ -279,7 +288,11 @@ impl Connection {
     /// Shows an event, or what of it the viewer has not seen.
     pub(super) fn show(&mut self, event: Arc<Event>) {
         // Nobody is told of themselves, nor of what they were handed when they joined.
-        if event.draft.happening.present() == Some(self.caller.user_id) || self.backlog.has(&event) {
+        let is_known = self.backlog.has(&event) || self.notices.holds_back(&event);
+        if is_known
+            || event.is_over(self.sessions.clock.now())
+            || event.draft.happening.present() == Some(self.caller.user_id)
+        {
             return;
         }
         self.ready.extend(self.shown.pass(event));

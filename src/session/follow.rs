@@ -66,7 +66,7 @@ pub fn follow(
 ) -> impl Stream<Item = Result<Step>> + Send {
     let Following { membership, message_id, after, coming } = following;
     let conversation_id = membership.conversation_id;
-    let draft = move |happening| Draft { conversation_id, message_id: Some(message_id), happening };
+    let draft = move |happening| Draft::within(conversation_id, Some(message_id), happening);
     try_stream! {
         let topic = Topic::Conversation(conversation_id);
         if !seat.has_joined(&topic) {
@@ -160,7 +160,9 @@ pub fn follow(
                     | Happening::Delivered { .. }
                     | Happening::Typing { .. }
                     | Happening::Joined { .. }
-                    | Happening::Left { .. } => {}
+                    | Happening::Left { .. }
+                    | Happening::Notification(_)
+                    | Happening::Published(_) => {}
                 }
             }
         }

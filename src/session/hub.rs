@@ -94,9 +94,22 @@ impl Hub {
             .fold([0; 4], |sum, lengths| std::array::from_fn(|lane| sum[lane] + lengths[lane]))
     }
 
-    /// How many topics are viewed.
+    /// How many viewers have joined some of the topics.
+    pub fn reach(&self, asked: &[Topic]) -> usize {
+        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
+        match asked {
+            [topic] => topics.get(topic).map_or(0, Subscribers::len),
+            _ => {
+                let viewers = asked.iter().filter_map(|topic| topics.get(topic)).flat_map(Subscribers::keys);
+                viewers.collect::<HashSet<_>>().len()
+            }
+        }
+    }
+
+    /// How many topics are viewed that somebody chose to view.
     pub(super) fn topics(&self) -> usize {
-        self.0.topics.read().unwrap_or_else(PoisonError::into_inner).len()
+        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.keys().filter(|topic| topic.is_chosen()).count()
     }
 
     /// How many viewers there are.

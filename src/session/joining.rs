@@ -117,7 +117,7 @@ mod tests {
                 *index += content.len() as u64;
                 (Some(*message), happening)
             };
-            let draft = Draft { conversation_id: ConversationId::generate(), message_id, happening };
+            let draft = Draft::within(ConversationId::generate(), message_id, happening);
             let event = Event::new(self.topic.clone(), self.log.len() as u64 + 1, Clock::default().now(), draft);
             self.log.push(event.clone());
             Letter::Event(event)

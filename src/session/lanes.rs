@@ -5,6 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{joining::joined, mailbox::Letter};
+use crate::model::topic::Topic;
 
 /// What may wait for one viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +76,10 @@ impl Lanes {
         if self.has_overflowed && lane != Lane::Critical {
             return;
         }
-        if lane == Lane::Low {
-            self.forget_replaced(&letter);
+        match lane {
+            Lane::Low => self.forget_replaced(&letter),
+            Lane::High => self.bring_forward(&letter),
+            Lane::Critical | Lane::Medium => {}
         }
         self.bytes += letter.weight();
         self.queue(lane).push_back(Waiting { letter, since: Instant::now() });
@@ -164,6 +167,19 @@ impl Lanes {
         }
     }
 
+    /// Takes what waits of a published event's topic along, before it: a topic keeps its order.
+    fn bring_forward(&mut self, letter: &Letter) {
+        let Letter::Event(event) = letter else { return };
+        if !matches!(event.topic, Topic::System | Topic::Event(_)) {
+            return;
+        }
+        let is_of_topic = |waiting: &Waiting| matches!(&waiting.letter, Letter::Event(it) if it.topic == event.topic);
+        let medium = std::mem::take(self.queue(Lane::Medium));
+        let (along, rest): (VecDeque<_>, VecDeque<_>) = medium.into_iter().partition(is_of_topic);
+        *self.queue(Lane::Medium) = rest;
+        self.queue(Lane::High).extend(along);
+    }
+
     fn join_pieces(&mut self) {
         let queue = std::mem::take(self.queue(Lane::High));
         let before = weight(&queue);
@@ -195,7 +211,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds { frames: 1000, bytes: 1 << 20, ttl: Duration::from_secs(3600) };
 
     fn event(topic: Topic, offset: u64, message_id: Option<MessageId>, happening: Happening) -> Letter {
-        let draft = Draft { conversation_id: ConversationId::generate(), message_id, happening };
+        let draft = Draft::within(ConversationId::generate(), message_id, happening);
         Letter::Event(Event::new(topic, offset, Clock::default().now(), draft))
     }
 

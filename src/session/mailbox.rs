@@ -9,6 +9,7 @@ use crate::model::{
     event::{Event, Happening},
     ids::{ConversationId, MessageId},
     presence::StatusChange,
+    publication::Priority,
     topic::Topic,
 };
 
@@ -36,6 +37,11 @@ impl Letter {
             Self::Barred(_) | Self::SignedOut | Self::Missed(_) | Self::Overflow => Lane::Critical,
             Self::Status(_) => Lane::Low,
             Self::Event(event) if !event.is_kept() => Lane::Low,
+            Self::Event(event)
+                if event.draft.happening.publication().is_some_and(|it| it.priority == Priority::High) =>
+            {
+                Lane::High
+            }
             Self::Event(event) => match event.topic {
                 Topic::Conversation(_) | Topic::User(_) => Lane::High,
                 Topic::System | Topic::Event(_) => Lane::Medium,

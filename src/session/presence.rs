@@ -4,9 +4,8 @@ use std::collections::HashSet;
 
 use async_stream::try_stream;
 use futures_util::Stream;
-use tokio::time::Instant;
 
-use super::{lanes::Lane, mailbox::Letter, sessions::Sessions};
+use super::{mailbox::Letter, sessions::Sessions, watch::Watch};
 use crate::{
     error::{Error, Result},
     live::presence::{Presence, typing::Typing},
@@ -100,21 +99,13 @@ pub fn watch(
     conversation: Option<ConversationId>,
 ) -> impl Stream<Item = Result<Watched>> + Send {
     try_stream! {
-        let mut seat = sessions.seat(&caller);
+        let mut watch = Watch::begin(&sessions, &caller);
         if let Some(id) = conversation {
-            seat.join(&Topic::Conversation(id), None, 0).await;
+            watch.seat.join(&Topic::Conversation(id), None, 0).await;
         }
-        let expiry = Instant::now() + caller.expires_at.since(sessions.clock.now());
         yield Watched::Begun;
         loop {
-            let letter = tokio::select! {
-                letter = seat.next(Lane::Low) => Ok(letter),
-                () = tokio::time::sleep_until(expiry) => Err(Error::Unauthenticated("the access token has expired")),
-                () = sessions.lifecycle.stopping().cancelled() => {
-                    Err(Error::Unavailable { part: "server", source: anyhow::anyhow!("shutting down") })
-                }
-            };
-            match letter? {
+            match watch.next().await? {
                 Letter::Event(event) => {
                     if event.draft.happening.present().is_some_and(|user| user != caller.user_id) {
                         yield Watched::Happening(event.draft.clone());
@@ -134,9 +125,8 @@ pub fn watch(
                     }
                 }
                 Letter::Barred(id) if Some(id) == conversation => Err(Error::NotFound("conversation"))?,
-                Letter::SignedOut => Err(Error::Unauthenticated("the session has ended"))?,
                 // What was missed of presence is over.
-                Letter::Barred(_) | Letter::Missed(_) | Letter::Overflow => {}
+                _ => {}
             }
         }
     }

@@ -62,6 +62,10 @@ impl Connection {
             return ControlFlow::Continue(());
         }
         self.recovery.page = VecDeque::new();
+        if self.notices.is_waiting() {
+            self.hand_over_notices().await;
+            return ControlFlow::Continue(());
+        }
         if let Some(waiting) = self.recovery.waiting.pop_front() {
             let topic = waiting.topic();
             self.make_room();

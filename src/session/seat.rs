@@ -242,7 +242,7 @@ mod tests {
         /// Publishes an event, which stays under way.
         async fn publish(&self) {
             let happening = Happening::MessageDeleted;
-            let draft = Draft { conversation_id: self.conversation, message_id: None, happening };
+            let draft = Draft::within(self.conversation, None, happening);
             self.bus.publish(self.topic(), draft).await;
         }
 

@@ -19,8 +19,8 @@ use crate::{
         clock::Clock,
     },
     service::{
-        access::Access, accounts::Accounts, deliveries::Deliveries, history::Histories, limits::Limits,
-        messages::Messages, presence::Presences, runs::Runs,
+        access::Access, accounts::Accounts, deliveries::Deliveries, events::Events, history::Histories, limits::Limits,
+        messages::Messages, notifications::Notifications, presence::Presences, runs::Runs,
     },
 };
 
@@ -61,6 +61,10 @@ pub struct Sessions {
     pub histories: Histories,
     /// Knows what has reached whom.
     pub deliveries: Deliveries,
+    /// Publishes events.
+    pub events: Events,
+    /// Keeps what users are notified of.
+    pub notifications: Notifications,
     /// Follows answers.
     pub runs: Runs,
     /// How much may be sent.

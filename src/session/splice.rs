@@ -242,7 +242,7 @@ mod tests {
             (other, "hello", 0, Some(("hello", 0))),
         ] {
             let happening = Happening::Token { content: content.to_owned(), index };
-            let draft = Draft { conversation_id, message_id: Some(message), happening };
+            let draft = Draft::within(conversation_id, Some(message), happening);
             let passed = shown.pass(Event::new(Topic::System, 1, clock.now(), draft)).map(|outgoing| match outgoing {
                 Outgoing::Event(event) => event.draft.happening.clone(),
                 Outgoing::Draft(draft) => draft.happening,
@@ -258,7 +258,7 @@ mod tests {
         let (conversation_id, clock) = (ConversationId::generate(), Clock::default());
         let [one, other] = [MessageId::generate(), MessageId::generate()];
         let event = |id, happening| {
-            let draft = Draft { conversation_id, message_id: Some(id), happening };
+            let draft = Draft::within(conversation_id, Some(id), happening);
             Event::new(Topic::System, 1, clock.now(), draft)
         };
         let start = Happening::Start { user_message_id: other, model: String::new() };

@@ -19,26 +19,8 @@ use crate::{
     service::deliveries::Waiting,
 };
 
-/// Topics that one connection may have joined.
+/// Topics that one connection may have chosen to join.
 const MAX_TOPICS: usize = 1000;
-
-/// Types of events that may be subscribed to.
-const EVENT_TYPES: [&str; 14] = [
-    "upload.progress",
-    "upload.completed",
-    "upload.error",
-    "upload.cancelled",
-    "review.updated",
-    "review.created",
-    "review.deleted",
-    "system.notification",
-    "system.maintenance",
-    "user.status_changed",
-    "file.processing",
-    "file.ready",
-    "emotion_update",
-    "analysis_update",
-];
 
 /// The place to which a viewer comes back.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +42,7 @@ impl Connection {
         self.make_room();
         for Wanted { name, topic, since, is_owed } in wanted {
             let is_joined = topic.as_ref().is_some_and(|topic| self.seat.has_joined(topic));
-            if !is_joined && self.seat.topics().count() >= MAX_TOPICS {
+            if !is_joined && self.seat.topics().filter(|topic| topic.is_chosen()).count() >= MAX_TOPICS {
                 refused.push(Violation { field: name, description: format!("{MAX_TOPICS} topics are joined already") });
                 continue;
             }
@@ -143,7 +125,9 @@ impl Connection {
             // Nothing live comes before it.
             self.seat.fall_behind(&topic, place);
         } else {
-            outgoing.extend(opened.missed.into_iter().filter_map(|event| match owed_at {
+            let now = self.sessions.clock.now();
+            let missed = opened.missed.into_iter().filter(|event| !event.is_over(now) && self.notices.take(event));
+            outgoing.extend(missed.filter_map(|event| match owed_at {
                 // Of an answer under way the text is known up to some place.
                 Some(_) => self.shown.pass(event),
                 None => Some(Outgoing::Event(event)),
@@ -182,7 +166,9 @@ impl Connection {
             }
             Some(Topic::User(id)) if *id == self.caller.user_id => Ok(None),
             Some(Topic::System) => Ok(None),
-            Some(Topic::Event(name)) if EVENT_TYPES.contains(&name.as_str()) => Ok(None),
+            Some(Topic::Event(name)) if self.sessions.events.registry().may_subscribe(self.caller.role, name) => {
+                Ok(None)
+            }
             Some(Topic::User(_) | Topic::Event(_)) | None => Err(Error::NotFound("topic")),
         }
     }
@@ -214,7 +200,7 @@ impl Connection {
             self.shown.set(id, Cursor { bytes: content.len() as u64, tools: tools.len() as u64 });
             let text = [Happening::start_of(&message), Happening::Snapshot { content }];
             for happening in text.into_iter().chain(tools.into_iter().map(|(.., happening)| happening)) {
-                outgoing.push(Outgoing::Draft(Draft { conversation_id, message_id: Some(id), happening }));
+                outgoing.push(Outgoing::Draft(Draft::within(conversation_id, Some(id), happening)));
             }
         }
         outgoing

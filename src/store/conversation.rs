@@ -69,6 +69,14 @@ macro_rules! claim {
 pub(super) use claim;
 
 impl Store {
+    /// Whether there is such a conversation: for who publishes to it and sees nothing of it.
+    pub(crate) async fn has_conversation(&self, id: ConversationId) -> Result<bool> {
+        let found: Option<ConversationId> = read!(self, |connection| {
+            conversations::table.find(id).select(conversations::id).first(connection).await.optional()?
+        });
+        Ok(found.is_some())
+    }
+
     /// Makes a conversation with its owner and members.
     ///
     /// # Errors

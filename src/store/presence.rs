@@ -1,6 +1,6 @@
 //! When people were seen, and who shares conversations with whom.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -47,6 +47,17 @@ impl Store {
                     .await?
             });
             found.extend(rows.into_iter().filter_map(|(user, at)| Some((user, at?))));
+        }
+        Ok(found)
+    }
+
+    /// Those of the users who have an account.
+    pub(crate) async fn users_among(&self, asked: &[UserId]) -> Result<HashSet<UserId>> {
+        let mut found = HashSet::new();
+        for asked in asked.chunks(IDS) {
+            found.extend(read!(self, |connection| {
+                users::table.filter(users::id.eq_any(asked)).select(users::id).load::<UserId>(connection).await?
+            }));
         }
         Ok(found)
     }

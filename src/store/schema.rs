@@ -183,6 +183,27 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    notifications (id) {
+        id -> sql::Id,
+        user_id -> sql::Id,
+        title -> Text,
+        content -> Text,
+        notification_type -> Text,
+        action -> Nullable<Text>,
+        related_entity_type -> Nullable<Text>,
+        related_entity_id -> Nullable<Text>,
+        idempotency_key -> Nullable<Text>,
+        delivered_at -> Nullable<sql::Instant>,
+        read_at -> Nullable<sql::Instant>,
+        created_at -> sql::Instant,
+        updated_at -> sql::Instant,
+    }
+}
+
 joinable!(sessions -> users (user_id));
 joinable!(refresh_tokens -> sessions (session_id));
 joinable!(members -> users (user_id));
@@ -202,4 +223,5 @@ allow_tables_to_appear_in_same_query!(
     run_chunks,
     tool_calls,
     daily_usage,
+    notifications,
 );

@@ -90,7 +90,7 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
     let membership = Access::new(store).message(&caller, message_id, MemberRole::Viewer).await.unwrap();
     let topic = Topic::Conversation(conversation_id);
     let publish = async |happening| {
-        bus.publish(topic.clone(), Draft { conversation_id, message_id: Some(message_id), happening }).await;
+        bus.publish(topic.clone(), Draft::within(conversation_id, Some(message_id), happening)).await;
     };
 
     // Joined before the pieces are published, and read when they stand in the log.

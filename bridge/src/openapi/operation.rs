@@ -121,6 +121,10 @@ fn event(components: &mut Components<'_>, route: &Route, events: &Events) -> Val
     };
     let event = output.get_field(*event).and_then(|field| field.kind().as_message().cloned());
     let variants = variants.iter().filter_map(|variant| {
+        if variant.open.is_some() {
+            let kind = json!({"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]});
+            return Some(kind);
+        }
         let kind = event.as_ref()?.get_field(variant.number)?.kind();
         let fields = components.message(kind.as_message()?, Direction::Output);
         let kind = json!({"type": "object", "properties": {"type": {"const": variant.name}}, "required": ["type"]});

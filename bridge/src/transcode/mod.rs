@@ -8,6 +8,7 @@
 //! - values of enums are written in lower case and without the enum's name (`user` of `MESSAGE_ROLE_USER`); full names and
 //!   numbers are taken too;
 //! - scalars, lists and maps are always written; absent messages, `optional` fields and members of a `oneof` never;
+//! - whole numbers of free JSON (`google.protobuf.Value`) are written without a fraction;
 //! - input is taken strictly: unknown, doubled and mistyped fields are refused by their path;
 //! - `google.protobuf.Any` is not supported.
 

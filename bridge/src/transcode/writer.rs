@@ -169,8 +169,14 @@ impl Writer<'_> {
             }
             let field = &message.fields[index];
             self.field(field, tag, &mut reader)?;
-            if message.shape == Shape::Value && field.kind == Kind::Double && self.out.ends_with(b"\"") {
-                return Err(Malformed("google.protobuf.Value of a number that is not finite").into());
+            if message.shape == Shape::Value && field.kind == Kind::Double {
+                if self.out.ends_with(b"\"") {
+                    return Err(Malformed("google.protobuf.Value of a number that is not finite").into());
+                }
+                // Whoever wrote 7 shall read 7; the sign of zero is kept.
+                if self.out.ends_with(b".0") && !self.out.ends_with(b"-0.0") {
+                    self.out.truncate(self.out.len() - b".0".len());
+                }
             }
         }
         if is_absent {

@@ -89,12 +89,12 @@ impl ServerFrames {
     /// The type, the fields beside the payload that are set, and the payload as `data`.
     pub(crate) fn to_json(&self, frame: &[u8], payload: &Payload<'_, '_>) -> Result<String, Malformed> {
         let mut out = Vec::with_capacity(2 * frame.len() + 64);
-        out.extend_from_slice(b"{\"type\":\"");
-        out.extend_from_slice(payload.variant.name.as_bytes());
-        out.push(b'"');
+        let shown = payload.variant.show(payload.wire)?;
+        out.extend_from_slice(b"{\"type\":");
+        out.extend_from_slice(&shown.name);
         self.transcoder.fields_to_json(self.message, &self.envelope(frame)?, &mut out)?;
         out.extend_from_slice(b",\"data\":");
-        self.transcoder.to_json(payload.variant.message, payload.wire, &mut out)?;
+        self.transcoder.to_json(shown.message, shown.wire, &mut out)?;
         out.push(b'}');
         String::from_utf8(out).map_err(|_| Malformed("text is not UTF-8"))
     }

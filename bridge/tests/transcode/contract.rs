@@ -94,6 +94,12 @@ fn serialized(message: &DynamicMessage, options: &SerializeOptions) -> serde_jso
 
 /// A message's JSON with the names of fields and enum values that the contract gives them.
 fn renamed(message: &MessageDescriptor, json: Value) -> Value {
+    if ["Struct", "Value", "ListValue"]
+        .map(|name| format!("google.protobuf.{name}"))
+        .contains(&message.full_name().into())
+    {
+        return whole(json);
+    }
     let Value::Object(members) = json else { return json };
     if message.package_name() == "google.protobuf" {
         return Value::Object(members);
@@ -103,6 +109,19 @@ fn renamed(message: &MessageDescriptor, json: Value) -> Value {
         (json_name(&field), renamed_field(&field, value))
     };
     Value::Object(members.into_iter().map(rename).collect())
+}
+
+/// Free JSON whose whole numbers are written as such.
+fn whole(json: Value) -> Value {
+    match json {
+        Value::Number(number) => match number.to_string().strip_suffix(".0").filter(|digits| *digits != "-0") {
+            Some(digits) => serde_json::from_str(digits).expect("digits are a number"),
+            None => Value::Number(number),
+        },
+        Value::Array(values) => values.into_iter().map(whole).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, value)| (name, whole(value))).collect(),
+        other => other,
+    }
 }
 
 fn renamed_field(field: &FieldDescriptor, json: Value) -> Value {

@@ -79,8 +79,7 @@ mod tests {
     fn an_event_arrives_as_it_was_sent() {
         let (topic, at, id) = (Topic::System, Clock::default().now(), Uuid::now_v7());
         let happening = Happening::Token { content: "é 🦀 \"\n".into(), index: 7 };
-        let draft =
-            Draft { conversation_id: ConversationId::generate(), message_id: Some(MessageId::generate()), happening };
+        let draft = Draft::within(ConversationId::generate(), Some(MessageId::generate()), happening);
         let payload = format!("{} 42 {}", Epoch(11), body(id, at, &draft).unwrap());
         let (position, body) = message(&payload).unwrap();
         assert_eq!(position, Position { epoch: Epoch(11), offset: 42 });
@@ -92,7 +91,7 @@ mod tests {
     fn a_whisper_arrives_with_the_name_of_its_node() {
         let (node, at, id) = (NodeId::generate(), Clock::default().now(), Uuid::now_v7());
         let happening = Happening::Joined { user_id: UserId::generate(), username: "alice b".into() };
-        let draft = Draft { conversation_id: ConversationId::generate(), message_id: None, happening };
+        let draft = Draft::within(ConversationId::generate(), None, happening);
         let payload = whisper(node, id, at, &draft).unwrap();
         assert_eq!(message(&payload), None);
         let (from, body) = whispered(&payload).unwrap();

@@ -95,7 +95,7 @@ impl Typing {
                 () = sleep_until(next.unwrap_or_else(|| Instant::now() + QUIET)) => {}
             }
             for (conversation_id, happening) in self.news() {
-                let draft = Draft { conversation_id, message_id: None, happening };
+                let draft = Draft::within(conversation_id, None, happening);
                 bus.whisper(Topic::Conversation(conversation_id), draft).await;
             }
         }

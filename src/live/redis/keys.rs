@@ -101,6 +101,11 @@ impl Keys {
         format!("{}answer:{}", self.prefix, hex(question.as_bytes()))
     }
 
+    /// A text: what was done under a key.
+    pub(in crate::live) fn idempotency(&self, key: &Digest) -> String {
+        format!("{}idempotency:{}", self.prefix, hex(key.as_bytes()))
+    }
+
     /// A sorted set: when somebody tried to sign in as an account. Counted together with the next, it shares its tag.
     pub(in crate::live) fn attempts_as(&self, account: &Digest) -> String {
         format!("{}{{attempts}}:account:{}", self.prefix, hex(account.as_bytes()))

@@ -3,8 +3,9 @@
 use colloquy::proto::{
     LoginRequest, LoginResponse, RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, User,
     auth_service_client::AuthServiceClient, chat_service_client::ChatServiceClient,
-    conversation_service_client::ConversationServiceClient, presence_service_client::PresenceServiceClient,
-    session_service_client::SessionServiceClient, user_service_client::UserServiceClient,
+    conversation_service_client::ConversationServiceClient, event_service_client::EventServiceClient,
+    presence_service_client::PresenceServiceClient, session_service_client::SessionServiceClient,
+    user_service_client::UserServiceClient,
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -83,6 +84,11 @@ impl Actor {
         PresenceServiceClient::with_interceptor(self.server.grpc(), self.signed())
     }
 
+    /// Calls `EventService`.
+    pub(crate) fn events(&self) -> EventServiceClient<Service> {
+        EventServiceClient::with_interceptor(self.server.grpc(), self.signed())
+    }
+
     /// Calls `SessionService`.
     pub(crate) fn sessions(&self) -> SessionServiceClient<Service> {
         SessionServiceClient::with_interceptor(self.server.grpc(), self.signed())
@@ -107,6 +113,16 @@ impl Actor {
     /// Posts JSON to a path over HTTP: the status and the JSON.
     pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         answer(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// Asks for a path over HTTP without a body: the status and the JSON.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> (u16, Value) {
+        answer(self.request(method, path)).await
+    }
+
+    /// Follows a path over SSE.
+    pub(crate) async fn follow(&self, path: &str) -> Events {
+        Events::of(self.request(Method::GET, path).send().await.unwrap())
     }
 
     /// Starts an answer over SSE.

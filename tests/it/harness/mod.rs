@@ -60,6 +60,9 @@ const WITHOUT_LIMITS: [(&str, &str); 9] = [
     ("requests_per_second", "1000000"),
     ("requests_per_minute", "1000000"),
 ];
+/// An admin from the start.
+pub(crate) const ADMIN: [(&str, &str); 3] =
+    [("admin_username", "root"), ("admin_email", "root@example.com"), ("admin_password", PASSWORD)];
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -175,6 +178,11 @@ impl Server {
     /// Somebody without an account, at an address of the documentation's.
     pub(crate) fn visitor(&self) -> Actor {
         Actor::new(self.clone())
+    }
+
+    /// The admin of [`ADMIN`], signed in.
+    pub(crate) async fn admin(&self) -> Actor {
+        self.visitor().login("root", PASSWORD).await.unwrap()
     }
 
     /// Somebody who has just registered and signed in.

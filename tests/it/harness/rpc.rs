@@ -128,7 +128,12 @@ impl Rpc {
         let request = if has_body {
             actor.request(method, &path).json(&fields)
         } else {
-            let query: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+            let each = |name: &String, value: &Value| format!("{name}={}", plain(value));
+            let query = fields.iter().flat_map(|(name, value)| match value {
+                Value::Array(values) => values.iter().map(|value| each(name, value)).collect(),
+                value => vec![each(name, value)],
+            });
+            let query: Vec<_> = query.collect();
             actor.request(method, &format!("{path}?{}", query.join("&")))
         };
         let mut response = soon(&self.name(), request.send()).await.unwrap();

@@ -173,7 +173,7 @@ impl Node {
     /// Publishes a token; its content is what it is known by.
     pub(crate) async fn say(&self, topic: &Topic, content: impl Into<String>) -> colloquy::model::topic::Position {
         let happening = Happening::Token { content: content.into(), index: 0 };
-        let draft = Draft { conversation_id: ConversationId::generate(), message_id: None, happening };
+        let draft = Draft::within(ConversationId::generate(), None, happening);
         self.bus.publish(topic.clone(), draft).await
     }
 
@@ -211,7 +211,7 @@ impl Node {
     /// Whispers a token; its content is what it is known by.
     pub(crate) async fn whisper(&self, topic: &Topic, content: &str) {
         let happening = Happening::Token { content: content.into(), index: 0 };
-        let draft = Draft { conversation_id: ConversationId::generate(), message_id: None, happening };
+        let draft = Draft::within(ConversationId::generate(), None, happening);
         self.bus.whisper(topic.clone(), draft).await;
     }
 

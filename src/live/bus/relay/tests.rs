@@ -229,7 +229,7 @@ impl World {
 fn draft() -> (String, Uuid) {
     let (id, at) = (Uuid::now_v7(), Clock::default().now());
     let happening = Happening::Token { content: id.to_string(), index: 0 };
-    let draft = Draft { conversation_id: ConversationId::generate(), message_id: None, happening };
+    let draft = Draft::within(ConversationId::generate(), None, happening);
     (wire::body(id, at, &draft).unwrap(), id)
 }
 
