@@ -119,7 +119,7 @@ impl NotificationService for NotificationApi {
         let responses = steps.map(|(number, step)| {
             let event = match step? {
                 Watched::Begun(unread_count) => Event::Watching(proto::NotificationWatch { unread_count }),
-                Watched::Notification(notification) => Event::Notification(notification.into()),
+                Watched::Notification(notification) => Event::Notification((*notification).into()),
             };
             let offset = i64::try_from(number + 1).unwrap_or(i64::MAX);
             let event = Some(proto::NotificationEvent { offset, event: Some(event) });

@@ -122,7 +122,7 @@ pub enum Watched {
     /// The watch has begun; so many are unread.
     Begun(i64),
     /// A notification.
-    Notification(Notification),
+    Notification(Box<Notification>),
 }
 
 /// Watches the caller's notifications: those that wait, then those that are created. The watch does not count as a connection
@@ -139,20 +139,20 @@ pub fn watch(sessions: Sessions, caller: Caller) -> impl Stream<Item = Result<Wa
             while notices.is_waiting() {
                 for notification in notices.turn(notifications.waiting(caller.user_id, notices.after, PAGE).await?) {
                     let id = notification.id;
-                    yield Watched::Notification(notification);
+                    yield Watched::Notification(Box::new(notification));
                     notifications.note(id);
                 }
             }
             for event in notices.release() {
                 if let Some(notification) = event.draft.happening.notification() {
-                    yield Watched::Notification(notification.clone());
+                    yield Watched::Notification(Box::new(notification.clone()));
                     notifications.note(notification.id);
                 }
             }
             match watch.next().await? {
                 Letter::Event(event) => {
                     if let Some(notification) = event.draft.happening.notification().filter(|_| !notices.holds_back(&event)) {
-                        yield Watched::Notification(notification.clone());
+                        yield Watched::Notification(Box::new(notification.clone()));
                         notifications.note(notification.id);
                     }
                 }

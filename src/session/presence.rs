@@ -106,10 +106,8 @@ pub fn watch(
         yield Watched::Begun;
         loop {
             match watch.next().await? {
-                Letter::Event(event) => {
-                    if event.draft.happening.present().is_some_and(|user| user != caller.user_id) {
-                        yield Watched::Happening(event.draft.clone());
-                    }
+                Letter::Event(event) if event.draft.happening.present().is_some_and(|user| user != caller.user_id) => {
+                    yield Watched::Happening(event.draft.clone());
                 }
                 Letter::Status(change) => {
                     let concerns = match conversation {
