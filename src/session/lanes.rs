@@ -75,8 +75,8 @@ impl Lanes {
         if self.has_overflowed && lane != Lane::Critical {
             return;
         }
-        if lane == Lane::Low {
-            self.forget_replaced(&letter);
+        if matches!(lane, Lane::Critical | Lane::Low) {
+            self.forget_replaced(lane, &letter);
         }
         self.bytes += letter.weight();
         self.queue(lane).push_back(Waiting { letter, since: Instant::now() });
@@ -155,10 +155,10 @@ impl Lanes {
     }
 
     /// Drops the one letter that a newer one says more than.
-    fn forget_replaced(&mut self, newer: &Letter) {
-        let low = self.queue(Lane::Low);
-        if let Some(at) = low.iter().rposition(|waiting| newer.says_more_than(&waiting.letter))
-            && let Some(Waiting { letter, .. }) = low.remove(at)
+    fn forget_replaced(&mut self, lane: Lane, newer: &Letter) {
+        let queue = self.queue(lane);
+        if let Some(at) = queue.iter().rposition(|waiting| newer.says_more_than(&waiting.letter))
+            && let Some(Waiting { letter, .. }) = queue.remove(at)
         {
             self.bytes = self.bytes.saturating_sub(letter.weight());
         }

@@ -136,7 +136,7 @@ pub fn watch(
                 Letter::Barred(id) if Some(id) == conversation => Err(Error::NotFound("conversation"))?,
                 Letter::SignedOut => Err(Error::Unauthenticated("the session has ended"))?,
                 // What was missed of presence is over.
-                Letter::Barred(_) | Letter::Missed(_) | Letter::Overflow => {}
+                Letter::Barred(_) | Letter::Role(_) | Letter::Closed | Letter::Missed(_) | Letter::Overflow => {}
             }
         }
     }

@@ -5,16 +5,10 @@ use std::time::Duration;
 use colloquy::proto::{LinkReport, Ping, client_frame, server_frame::Payload};
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Native, PASSWORD, RedisServer, Server, eventually};
+use crate::harness::{ADMIN, Actor, Native, RedisServer, Server, eventually};
 
 const HEALTH: &str = "/api/v1/websocket/connection-health";
 const ANALYTICS: &str = "/api/v1/admin/websocket-analytics";
-const ADMIN: [(&str, &str); 3] =
-    [("admin_username", "root"), ("admin_email", "root@example.com"), ("admin_password", PASSWORD)];
-
-async fn admin(server: &Server) -> Actor {
-    server.visitor().login("root", PASSWORD).await.unwrap()
-}
 
 async fn got(actor: &Actor, path: &str) -> Value {
     let (status, body) = actor.get(path).await;
@@ -54,7 +48,7 @@ async fn everybody_sees_the_health_of_the_own_connections_and_of_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admins_see_what_passes_and_what_waits() {
     let server = Server::with(&ADMIN).await;
-    let (root, alice, bob) = (admin(&server).await, server.register("alice").await, server.register("bob").await);
+    let (root, alice, bob) = (server.admin().await, server.register("alice").await, server.register("bob").await);
     let conversation = alice.conversation().await;
     alice.add(&conversation, &bob, "member").await;
     let mut socket = alice.socket().await;
@@ -115,7 +109,7 @@ async fn what_other_nodes_told_is_counted_as_well() {
     let settings = [ADMIN[0], ADMIN[1], ADMIN[2], ("report_interval", "0.05"), ("redis_url", &url)];
     let here = Server::with(&settings).await;
     let there = here.beside(&settings).await;
-    let (root, alice) = (admin(&here).await, here.register("alice").await);
+    let (root, alice) = (here.admin().await, here.register("alice").await);
     let socket = alice.at(&there).socket().await;
     let active = async |count: i64| got(&root, ANALYTICS).await["active_connections"] == json!(count);
     eventually("it is seen here", async || active(1).await).await;

@@ -60,6 +60,9 @@ const WITHOUT_LIMITS: [(&str, &str); 9] = [
     ("requests_per_second", "1000000"),
     ("requests_per_minute", "1000000"),
 ];
+/// Settings by which a node has an admin from the start.
+pub(crate) const ADMIN: [(&str, &str); 3] =
+    [("admin_username", "root"), ("admin_email", "root@example.com"), ("admin_password", PASSWORD)];
 /// How long anything may take that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -182,6 +185,11 @@ impl Server {
         let visitor = self.visitor();
         visitor.register(name).await.unwrap();
         visitor.login(name, PASSWORD).await.unwrap()
+    }
+
+    /// The admin that [`ADMIN`] makes, signed in.
+    pub(crate) async fn admin(&self) -> Actor {
+        self.visitor().login("root", PASSWORD).await.unwrap()
     }
 
     /// What lasts of it.
