@@ -96,6 +96,27 @@ impl Error {
     /// What members hear who may do less than the act needs.
     pub(crate) const ROLE: Self = Self::PermissionDenied("your role does not allow this");
 
+    /// Its reason, as the contract names it.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) | Self::Malformed => "INVALID_MESSAGE",
+            Self::TooLarge => "MESSAGE_TOO_LARGE",
+            Self::ContentRejected(_) => "CONTENT_REJECTED",
+            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::PermissionDenied(_) => "PERMISSION_DENIED",
+            Self::NotFound(_) => "NOT_FOUND",
+            Self::AlreadyExists(_) => "ALREADY_EXISTS",
+            Self::ConversationBusy => "CONVERSATION_BUSY",
+            Self::FailedPrecondition(_) => "FAILED_PRECONDITION",
+            Self::RateLimited { .. } | Self::Flooded { .. } => "RATE_LIMIT_EXCEEDED",
+            Self::QuotaExceeded { .. } => "QUOTA_EXCEEDED",
+            Self::ConnectionLimit(_) => "CONNECTION_LIMIT_EXCEEDED",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::Internal(_) => "PROCESSING_ERROR",
+        }
+    }
+
     /// A fault of one field.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])

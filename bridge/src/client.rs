@@ -26,6 +26,9 @@ const SESSION_ID: &str = "colloquy-session-id";
 /// Bytes of responses that a session's link takes at first.
 const CREDIT: &str = "colloquy-credit";
 
+/// What carries a session.
+const TRANSPORT: &str = "colloquy-transport";
+
 /// A client of every service of the contract.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -94,6 +97,7 @@ impl Client {
     {
         let mut request = self.request(visitor, frames);
         request.metadata_mut().insert(CREDIT, credit.into());
+        request.metadata_mut().insert(TRANSPORT, MetadataValue::from_static("websocket"));
         if let Some(id) = conversation {
             let id = MetadataValue::try_from(id).map_err(|_| Refusal::field("session_id", "is not an id"))?;
             request.metadata_mut().insert(SESSION_ID, id);

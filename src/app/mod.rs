@@ -1,6 +1,7 @@
 //! The composition root: builds a core from its settings and serves it on listeners that are handed in.
 
 mod accounts;
+mod admin;
 pub mod database;
 mod events;
 mod health;
@@ -23,7 +24,6 @@ use tower_http::cors::{Any, CorsLayer};
 use crate::{
     config::Settings,
     grpc::{
-        admin::AdminApi,
         auth::AuthApi,
         chat::ChatApi,
         conversation::ConversationApi,
@@ -168,7 +168,7 @@ impl App {
             clock,
             passwords,
             throttle,
-            identities,
+            identities: identities.clone(),
             signals: signals.clone(),
             runs: runs.clone(),
             policy: settings.content_policy,
@@ -226,6 +226,8 @@ impl App {
             presences,
             analytics: Analytics::default(),
             reports: Reports::new(redis.clone(), nodes.clone(), settings.report_interval),
+            signals: signals.clone(),
+            node: settings.node.clone(),
             clock,
             lifecycle: lifecycle.clone(),
         };
@@ -250,7 +252,12 @@ impl App {
             .add_service(PresenceServiceServer::new(PresenceApi::new(sessions.clone())))
             .add_service(EventServiceServer::new(EventApi::new(sessions.clone())))
             .add_service(NotificationServiceServer::new(NotificationApi::new(sessions.clone())))
-            .add_service(AdminServiceServer::new(AdminApi::new(sessions.clone())))
+            .add_service(AdminServiceServer::new(admin::api(
+                settings,
+                (&store, redis.as_ref()),
+                identities,
+                &sessions,
+            )?))
             .add_service(
                 SessionServiceServer::new(SessionApi::new(sessions.clone()))
                     .max_decoding_message_size(settings.max_frame_bytes + session::FRAMING),

@@ -143,12 +143,13 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let ready = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, ready);
         let shared = self.shared.clone();
         let path = request.uri().path().trim_start_matches('/').to_owned();
         let request_id = request_id(request.headers());
+        request.headers_mut().insert(REQUEST_ID, request_id.clone());
         let span = tracing::info_span!(
             "rpc",
             rpc.path = path,
@@ -283,14 +284,16 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 
 fn origin(request: &Request<Body>, is_bridge: bool) -> Origin {
     let headers = request.headers();
+    let request_id = header(headers, REQUEST_ID).to_owned();
     if is_bridge {
-        let address = header(headers, "x-forwarded-for").split(',').next().unwrap_or_default().trim();
-        return Origin { address: address.to_owned(), user_agent: header(headers, "colloquy-user-agent").to_owned() };
+        let address = header(headers, "x-forwarded-for").split(',').next().unwrap_or_default().trim().to_owned();
+        return Origin { address, user_agent: header(headers, "colloquy-user-agent").to_owned(), request_id };
     }
     let peer = request.extensions().get::<SocketAddr>();
     Origin {
         address: peer.map(|peer| peer.ip().to_string()).unwrap_or_default(),
         user_agent: header(headers, "user-agent").to_owned(),
+        request_id,
     }
 }
 

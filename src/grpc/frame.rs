@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     json::structure,
     message::signed,
-    status::{MARKUP, log, reason, reason_name},
+    status::{MARKUP, log},
 };
 use crate::{
     error::{Error, Violation},
@@ -253,7 +253,7 @@ fn refusal(error: &Error) -> proto::Error {
         | Error::QuotaExceeded { retry_after, .. } => Some(retry_after.as_secs_f64()),
         _ => None,
     };
-    let code = reason_name(reason(error)).to_owned();
+    let code = error.reason().to_owned();
     proto::Error { code, message: error.to_string(), retry_after, details, ..proto::Error::default() }
 }
 

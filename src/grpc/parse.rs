@@ -5,7 +5,7 @@ use std::str::FromStr;
 use crate::{
     error::{Error, Result},
     model::{
-        clock::Day,
+        clock::{Day, Timestamp},
         history::Window,
         page::{self, NumberedRequest, PageRequest},
     },
@@ -13,6 +13,8 @@ use crate::{
 
 /// The last page that can be asked for by number: whoever goes further goes by token.
 const MAX_PAGE: i32 = 10_000;
+/// Seconds from 1970 until the first year that no time here is in.
+const YEAR_10000: i64 = 253_402_300_800;
 
 /// Reads an identifier.
 pub(crate) fn id<T: FromStr>(field: &'static str, text: &str) -> Result<T> {
@@ -74,6 +76,16 @@ pub(crate) fn window(before_seq: Option<i64>, after_seq: Option<i64>) -> Result<
 /// Reads an enumeration's number.
 pub(crate) fn choice<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T> {
     T::try_from(number).map_err(|_| Error::invalid(field, "is not one of its values"))
+}
+
+/// Reads a time that may be absent; before 1970 and after the year 9999 there is none.
+pub(crate) fn optional_moment(field: &'static str, at: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
+    let read = |at: prost_types::Timestamp| {
+        let is_sane = (0..YEAR_10000).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos);
+        let micros = is_sane.then(|| at.seconds * 1_000_000 + i64::from(at.nanos / 1000));
+        micros.map(Timestamp::from_micros).ok_or_else(|| Error::invalid(field, "must be a time from 1970 to 9999"))
+    };
+    at.map(read).transpose()
 }
 
 /// Reads a UTC day that may be absent; empty counts as absent.

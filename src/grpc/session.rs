@@ -10,15 +10,11 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use super::{
-    edge::Called as _,
-    frame, parse, presence,
-    status::{reason, reason_name},
-};
+use super::{edge::Called as _, frame, parse, presence};
 use crate::{
     error::{Error, Result},
     model::{
-        connection::{Connection, HealthStatus},
+        connection::{Connection, HealthStatus, Transport},
         ids::ConversationId,
         page,
         topic::{EpochTag, Topic},
@@ -39,6 +35,10 @@ pub const FRAMING: usize = 64;
 const SESSION_ID: &str = "colloquy-session-id";
 /// Where the link may say how many bytes it takes at first.
 const CREDIT: &str = "colloquy-credit";
+/// Where the link may say what carries the session.
+const TRANSPORT: &str = "colloquy-transport";
+/// What it says of a WebSocket.
+const WEBSOCKET: &str = "websocket";
 /// Failed sends that one report may tell.
 const MAX_FAILED_SENDS: i32 = 100;
 /// What a link may claim to take for a round trip at most: a longer one says no more.
@@ -73,7 +73,8 @@ impl SessionService for SessionApi {
         // What is no text is no id, and refused as one.
         let named = request.metadata().get(SESSION_ID).map(|value| value.to_str().unwrap_or("not text"));
         let named: Option<ConversationId> = parse::optional_id("session_id", named)?;
-        let opening = Opening { conversation: named, credit: credit(request.metadata())? };
+        let (credit, transport) = (credit(request.metadata())?, transport(request.metadata()));
+        let opening = Opening { conversation: named, credit, transport };
         let clock = self.sessions.clock;
         let entrance = self.sessions.enter(&caller, &request.origin()).await?;
         let broken = Arc::new(OnceLock::new());
@@ -81,7 +82,7 @@ impl SessionService for SessionApi {
         let analytics = self.sessions.analytics.clone();
         let write = move |outgoing| {
             if let Outgoing::Answer(_, Answer::Refused(error)) = &outgoing {
-                analytics.refuse(reason_name(reason(error)));
+                analytics.refuse(error.reason());
             }
             frame::encode(outgoing, clock)
         };
@@ -104,11 +105,7 @@ impl SessionService for SessionApi {
 
 impl From<Connection> for proto::ConnectionHealth {
     fn from(connection: Connection) -> Self {
-        let status = match connection.status {
-            HealthStatus::Healthy => proto::HealthStatus::Healthy,
-            HealthStatus::Degraded => proto::HealthStatus::Degraded,
-            HealthStatus::Unhealthy => proto::HealthStatus::Unhealthy,
-        };
+        let status = proto::HealthStatus::from(connection.status);
         Self {
             connection_id: connection.id.to_string(),
             user_id: connection.user_id.to_string(),
@@ -117,6 +114,16 @@ impl From<Connection> for proto::ConnectionHealth {
             latency_ms: connection.latency.map(|latency| latency.as_secs_f64() * 1000.0),
             error_rate: connection.error_rate,
             last_activity: Some(connection.last_activity.into()),
+        }
+    }
+}
+
+impl From<HealthStatus> for proto::HealthStatus {
+    fn from(status: HealthStatus) -> Self {
+        match status {
+            HealthStatus::Healthy => Self::Healthy,
+            HealthStatus::Degraded => Self::Degraded,
+            HealthStatus::Unhealthy => Self::Unhealthy,
         }
     }
 }
@@ -141,6 +148,12 @@ fn credit(metadata: &MetadataMap) -> Result<Option<u64>> {
     let Some(text) = metadata.get(CREDIT) else { return Ok(None) };
     let credit = text.to_str().ok().and_then(|text| text.parse().ok());
     credit.map(Some).ok_or_else(|| Error::invalid(CREDIT, "must be a number of bytes"))
+}
+
+/// What carries the session: a native one does not say.
+fn transport(metadata: &MetadataMap) -> Transport {
+    let is_websocket = metadata.get(TRANSPORT).is_some_and(|said| said == WEBSOCKET);
+    if is_websocket { Transport::WebSocket } else { Transport::Grpc }
 }
 
 /// A report, of which what makes no sense says nothing.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{error::Error, proto::ErrorReason};
+use crate::error::Error;
 
 /// The domain of every `google.rpc.ErrorInfo` of this service.
 pub(crate) const DOMAIN: &str = "colloquy";
@@ -15,33 +15,6 @@ pub(super) const MARKUP: &str = "holds markup that is not accepted here";
 
 /// When to try again what did not answer.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
-
-/// The reason of the contract for an error.
-pub(crate) fn reason(error: &Error) -> ErrorReason {
-    match error {
-        Error::Invalid(_) | Error::Malformed => ErrorReason::InvalidMessage,
-        Error::TooLarge => ErrorReason::MessageTooLarge,
-        Error::ContentRejected(_) => ErrorReason::ContentRejected,
-        Error::Unauthenticated(_) => ErrorReason::Unauthenticated,
-        Error::PermissionDenied(_) => ErrorReason::PermissionDenied,
-        Error::NotFound(_) => ErrorReason::NotFound,
-        Error::AlreadyExists(_) => ErrorReason::AlreadyExists,
-        Error::ConversationBusy => ErrorReason::ConversationBusy,
-        Error::FailedPrecondition(_) => ErrorReason::FailedPrecondition,
-        Error::RateLimited { .. } | Error::Flooded { .. } => ErrorReason::RateLimitExceeded,
-        Error::QuotaExceeded { .. } => ErrorReason::QuotaExceeded,
-        Error::ConnectionLimit(_) => ErrorReason::ConnectionLimitExceeded,
-        Error::DeadlineExceeded => ErrorReason::DeadlineExceeded,
-        Error::Unavailable { .. } => ErrorReason::Unavailable,
-        Error::Internal(_) => ErrorReason::ProcessingError,
-    }
-}
-
-/// A reason as clients see it: the name without its prefix.
-pub(crate) fn reason_name(reason: ErrorReason) -> &'static str {
-    let name = reason.as_str_name();
-    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
-}
 
 /// Logs what the caller must not see; for errors that are the server's own.
 pub(crate) fn log(error: &Error) {
@@ -81,7 +54,7 @@ impl From<Error> for Status {
             _ => None,
         };
         metadata.extend(limit.map(|limit| ("limit".to_owned(), limit.to_owned())));
-        let mut details = ErrorDetails::with_error_info(reason_name(reason(&error)), DOMAIN, metadata);
+        let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, metadata);
         match &error {
             Error::Invalid(violations) => {
                 for violation in violations {

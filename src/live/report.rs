@@ -111,6 +111,27 @@ impl Reports {
         texts.into_iter().flatten().filter_map(|text| read::<Vec<Connection>>(&text)).flatten().collect()
     }
 
+    /// Hands over every live connection of the other nodes, as it was when those told last, in no order; one may come twice.
+    pub async fn each_connection(&self, mut take: impl FnMut(Connection)) {
+        let Some(redis) = &self.0.redis else { return };
+        for node in self.others_alive(redis).await {
+            let mut cursor = 0_u64;
+            loop {
+                // Bit by bit: no command keeps the server for long.
+                let scan =
+                    command("HSCAN", redis.keys().connections(node)).arg(cursor).arg("COUNT").arg(CHUNK).to_owned();
+                // A failure was logged and counted where it happened.
+                let found: Result<(u64, Vec<(String, String)>), Away> = redis.command("scan_connections", &scan).await;
+                let Ok((next, users)) = found else { return };
+                users.iter().filter_map(|(_, text)| read::<Vec<Connection>>(text)).flatten().for_each(&mut take);
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
     /// The users with live connections on the other nodes.
     pub async fn users(&self) -> HashSet<UserId> {
         let ask = |keys: &Keys, node| command("HKEYS", keys.connections(node));
@@ -125,12 +146,16 @@ impl Reports {
         ask: impl Fn(&Keys, NodeId) -> Cmd,
     ) -> Vec<T> {
         let Some(redis) = &self.0.redis else { return Vec::new() };
-        let others = self.0.nodes.alive().await.into_iter().filter(|node| *node != redis.node());
-        let answers = stream::iter(others).map(|node| {
+        let answers = stream::iter(self.others_alive(redis).await).map(|node| {
             let asked = ask(redis.keys(), node);
             async move { redis.command(name, &asked).await.unwrap_or_default() }
         });
         answers.buffered(ASKED_AT_ONCE).collect().await
+    }
+
+    async fn others_alive(&self, redis: &Redis) -> impl Iterator<Item = NodeId> + use<> {
+        let this = redis.node();
+        self.0.nodes.alive().await.into_iter().filter(move |node| *node != this)
     }
 
     fn ttl_ms(&self) -> u64 {

@@ -9,20 +9,27 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
 use super::redis::{Away, Redis};
-use crate::model::ids::{ConversationId, MessageId, NodeId, SessionId, UserId};
+use crate::model::{
+    ids::{ConnectionId, ConversationId, MessageId, NodeId, SessionId, UserId},
+    user::Role,
+};
 
 /// Signals that may wait for a listener; one that falls behind further misses some.
 const BACKLOG: usize = 1024;
 /// Signals that wait for other nodes at most while the server is away; one more drops the oldest.
 const OUTBOX: usize = 10_000;
 
-/// Something that ends, or ends what live connections may do.
+/// Something that ends, or changes what live connections may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Signal {
     /// A signed-in session is over.
     SessionEnded(SessionId),
     /// An account may no longer be used: it was deleted or deactivated.
     UserEnded(UserId),
+    /// An account may do something else from now on.
+    RoleChanged(UserId, Role),
+    /// An admin ends a live connection.
+    ConnectionClosed(ConnectionId),
     /// A user is no longer a member of a conversation.
     MembershipEnded(ConversationId, UserId),
     /// A conversation is gone.

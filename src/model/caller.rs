@@ -21,11 +21,13 @@ pub struct Caller {
     pub expires_at: Timestamp,
 }
 
-/// Where a call comes from, as the edge saw it: for limits and for the list of sessions, never for access.
+/// Where a call comes from, as the edge saw it: for limits, the list of sessions and the audit log, never for access.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The client's address; empty when unknown.
     pub address: String,
     /// The client's own description; empty when it gave none.
     pub user_agent: String,
+    /// The request by which it came.
+    pub request_id: String,
 }

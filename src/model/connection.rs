@@ -31,6 +31,15 @@ impl HealthStatus {
     }
 }
 
+/// What carries a live connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// A WebSocket of a bridge's.
+    WebSocket,
+    /// A stream of gRPC.
+    Grpc,
+}
+
 /// A live connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
@@ -38,6 +47,13 @@ pub struct Connection {
     pub id: ConnectionId,
     /// Whose it is.
     pub user_id: UserId,
+    /// The name of the node that has it.
+    #[serde(default)]
+    pub node: String,
+    /// What carries it; nodes of an earlier version do not tell.
+    pub transport: Option<Transport>,
+    /// When it began; nodes of an earlier version do not tell.
+    pub since: Option<Timestamp>,
     /// From 0, bad, to 1, good.
     pub score: f64,
     /// What the score means.

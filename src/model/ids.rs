@@ -65,4 +65,6 @@ ids! {
     NodeId
     /// Names a key that signs access tokens.
     KeyId
+    /// Names an entry of the audit log.
+    AuditId
 }

@@ -46,6 +46,26 @@ impl fmt::Display for Rate {
     }
 }
 
+/// What somebody has used of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The limit.
+    pub rate: Rate,
+    /// How many in the last window.
+    pub count: u32,
+}
+
+/// Somebody who sent too much lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// `user:…` or `address:…`.
+    pub identifier: String,
+    /// How many times.
+    pub count: u32,
+    /// How long it is remembered yet.
+    pub ttl: Duration,
+}
+
 /// What is left of the limit that is nearest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {

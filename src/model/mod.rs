@@ -1,9 +1,11 @@
 //! Plain data and its invariants: what the rooms above pass to each other. Nothing here knows a database or a wire.
 
+pub mod audit;
 pub mod caller;
 pub mod clock;
 pub mod connection;
 pub mod conversation;
+pub mod counts;
 pub mod credential;
 pub mod cursor;
 pub mod event;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ids::UserId;
+
 /// Tokens of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -22,6 +24,15 @@ pub struct DailyUsage {
     pub usage: Usage,
     /// Answers.
     pub message_count: i64,
+}
+
+/// What one model cost one user on one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserUsage {
+    /// Whose.
+    pub user_id: UserId,
+    /// What.
+    pub daily: DailyUsage,
 }
 
 /// Tokens, read and written, that a user has for one UTC day.

@@ -1,9 +1,11 @@
 //! Accounts.
 
+use serde::{Deserialize, Serialize};
+
 use super::{clock::Timestamp, ids::UserId};
 
 /// What an account may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// A person.
     User,
@@ -78,6 +80,26 @@ pub struct UserChanges {
     pub email: Option<String>,
     /// The new name to be shown; empty for none.
     pub display_name: Option<String>,
+}
+
+/// What an admin changes of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountChange {
+    /// What it may do.
+    Role(Role),
+    /// Whether its user can sign in.
+    Activity(bool),
+}
+
+/// Which accounts; `None` lets all pass.
+#[derive(Clone, Debug, Default)]
+pub struct UserFilter {
+    /// How their names begin.
+    pub prefix: String,
+    /// What they may do.
+    pub role: Option<Role>,
+    /// Whether their users can sign in.
+    pub is_active: Option<bool>,
 }
 
 /// What is wrong with a username.

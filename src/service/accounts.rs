@@ -1,6 +1,6 @@
 //! Accounts and their credentials: sign-up, sign-in, sessions, and what a credential is worth.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use super::{identity::Identities, passwords::Passwords, text::nul_fault, tokens::Tokens};
 use crate::{
@@ -246,13 +246,13 @@ impl Accounts {
         self.caller(grant.session_id, grant.expires_at).await
     }
 
-    /// Those of the sessions that have ended or whose users may not sign in any more, as the store has it; at most 1,000 at
+    /// What those of the sessions may do that are open and whose users may sign in, as the store has it; at most 1,000 at
     /// once.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn signed_out(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>> {
-        self.0.identities.ended(sessions).await
+    pub async fn roles(&self, sessions: &[SessionId]) -> Result<HashMap<SessionId, Role>> {
+        self.0.identities.roles(sessions).await
     }
 
     /// Forgets what a signal of another node says is over.

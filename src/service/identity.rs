@@ -1,6 +1,7 @@
 //! Who is signed in right now: a short-lived view of the store, from which an end on this node is dropped at once.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use moka::future::Cache;
 use crate::{
     error::Result,
     live::signal::{Signal, Signals},
-    model::{clock::Clock, ids::SessionId, session::Identity},
+    model::{clock::Clock, ids::SessionId, session::Identity, user::Role},
     store::Store,
 };
 
@@ -56,10 +57,9 @@ impl Identities {
         Ok(found)
     }
 
-    /// Those of the sessions that have ended, as the store has it.
-    pub(crate) async fn ended(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>> {
-        let open = self.store.open_among(sessions, self.clock.now()).await?;
-        Ok(sessions.iter().copied().filter(|session| !open.contains(session)).collect())
+    /// What those of the sessions that are open may do, as the store has it.
+    pub(crate) async fn roles(&self, sessions: &[SessionId]) -> Result<HashMap<SessionId, Role>> {
+        self.store.roles_of_open(sessions, self.clock.now()).await
     }
 
     /// Forgets what a signal says is over.
@@ -69,20 +69,27 @@ impl Identities {
                 self.ends.fetch_add(1, Ordering::SeqCst);
                 self.known.invalidate(&session).await;
             }
-            Signal::UserEnded(_) | Signal::Doubtful => {
+            Signal::UserEnded(_) | Signal::RoleChanged(..) | Signal::Doubtful => {
                 self.ends.fetch_add(1, Ordering::SeqCst);
                 self.known.invalidate_all();
             }
-            Signal::MembershipEnded(..) | Signal::ConversationEnded(_) | Signal::RunStopping(_) => {}
+            Signal::MembershipEnded(..)
+            | Signal::ConversationEnded(_)
+            | Signal::ConnectionClosed(_)
+            | Signal::RunStopping(_) => {}
         }
     }
 
     /// Makes the end of sessions, already stored, felt at once on this node.
     pub(crate) async fn end(&self, sessions: &[SessionId]) {
         for session in sessions {
-            let signal = Signal::SessionEnded(*session);
-            self.forget(signal).await;
-            self.signals.send(signal);
+            self.tell(Signal::SessionEnded(*session)).await;
         }
+    }
+
+    /// Makes what became of an account, already stored, felt at once on this node.
+    pub(crate) async fn tell(&self, signal: Signal) {
+        self.forget(signal).await;
+        self.signals.send(signal);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod admins;
 mod answer;
 pub(crate) mod content;
 pub mod contexts;
@@ -14,6 +15,7 @@ pub mod history;
 pub mod identity;
 mod insist;
 pub mod limits;
+pub mod machine;
 pub mod members;
 pub mod messages;
 pub mod notifications;
@@ -24,6 +26,7 @@ mod rounds;
 mod run;
 mod run_log;
 pub mod runs;
+pub mod servers;
 mod text;
 pub mod tokens;
 mod tool_calls;

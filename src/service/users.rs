@@ -72,14 +72,7 @@ impl Users {
 
     /// What the caller's messages cost from the first to the last day, by day and model.
     pub(crate) async fn usage(&self, caller: &Caller, from: Option<Day>, to: Option<Day>) -> Result<Vec<DailyUsage>> {
-        let last = to.unwrap_or_else(|| self.0.clock.now().into());
-        let first = from.unwrap_or_else(|| last.minus(USAGE_DAYS));
-        if first > last || first < last.minus(MAX_USAGE_DAYS) {
-            return Err(Error::invalid(
-                "from",
-                format!("must be at most {MAX_USAGE_DAYS} days before `to`, not after"),
-            ));
-        }
+        let (first, last) = days(self.0.clock, from, to)?;
         self.0.store.daily_usage(caller.user_id, first, last).await
     }
 
@@ -115,6 +108,8 @@ impl Users {
     /// Deletes the caller's account, with the conversations that nobody else owns. Who sees these live is told, and their
     /// runs are to end.
     pub(crate) async fn delete(&self, caller: &Caller) -> Result<()> {
+        // Asked before anything is stopped; decided when the account is deleted.
+        self.0.store.spare_last_admin(caller.user_id).await?;
         // Most are stopped before: what is deleted keeps the log waiting.
         for (conversation_id, run) in self.0.store.runs_of_owner(caller.user_id).await? {
             let membership = Membership { conversation_id, user_id: caller.user_id, role: MemberRole::Owner };
@@ -132,4 +127,14 @@ impl Users {
         tracing::info!(user_id = %caller.user_id, "account deleted");
         Ok(())
     }
+}
+
+/// The first and the last day of usage that is asked for.
+pub(super) fn days(clock: Clock, from: Option<Day>, to: Option<Day>) -> Result<(Day, Day)> {
+    let last = to.unwrap_or_else(|| clock.now().into());
+    let first = from.unwrap_or_else(|| last.minus(USAGE_DAYS));
+    if first > last || first < last.minus(MAX_USAGE_DAYS) {
+        return Err(Error::invalid("from", format!("must be at most {MAX_USAGE_DAYS} days before `to`, not after")));
+    }
+    Ok((first, last))
 }

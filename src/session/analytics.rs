@@ -1,7 +1,7 @@
 //! Analytics: what this node counts of its live connections, and what all nodes know together.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,10 +16,7 @@ use super::{
     lanes::Lane,
     sessions::Sessions,
 };
-use crate::model::{
-    connection::{Connection, HealthStatus, NodeReport},
-    ids::UserId,
-};
+use crate::model::connection::{HealthStatus, NodeReport};
 
 /// Round trips that are remembered.
 const SAMPLES: usize = 1000;
@@ -136,21 +133,6 @@ impl Analytics {
 }
 
 impl Sessions {
-    /// The live connections of this node, everybody's or one user's.
-    fn connections(&self, user: Option<UserId>) -> Vec<Connection> {
-        let now = self.clock.now();
-        let connections = self.hub.conditions(user).into_iter().map(|(id, user_id, condition)| Connection {
-            id,
-            user_id,
-            score: condition.score,
-            status: condition.status,
-            latency: condition.latency,
-            error_rate: condition.error_rate,
-            last_activity: now.earlier(condition.silence),
-        });
-        connections.collect()
-    }
-
     /// What this node counts.
     fn report(&self) -> NodeReport {
         let waiting = self.hub.lengths().map(|length| length as u64);
@@ -164,20 +146,6 @@ impl Sessions {
         self.reports.others().await.into_iter().for_each(|other| all.add(other));
         all
     }
-
-    /// The users with live connections, on all nodes.
-    pub async fn connected_users(&self) -> HashSet<UserId> {
-        let mut users = self.reports.users().await;
-        users.extend(self.connections(None).into_iter().map(|connection| connection.user_id));
-        users
-    }
-
-    /// A user's live connections, on all nodes.
-    pub async fn connections_of(&self, user: UserId) -> Vec<Connection> {
-        let mut connections = self.connections(Some(user));
-        connections.extend(self.reports.connections_of(user).await);
-        connections
-    }
 }
 
 /// Shows what this node counts to those who watch its metrics, and leaves it for the other nodes, until the hard stop.
@@ -186,7 +154,7 @@ pub async fn tell(sessions: Sessions) {
     let mut ticks = interval(sessions.reports.interval());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
-        let (report, connections) = (sessions.report(), sessions.connections(None));
+        let (report, connections) = (sessions.report(), sessions.connections_here(None));
         for (name, count) in &report.frames {
             metrics::counter!("colloquy_frames_total", "type" => name.clone()).absolute(*count);
         }

@@ -19,6 +19,7 @@ use super::{
     command::{Answer, Command, Outgoing},
     credit::{Breaker, Credit, Report},
     health::Health,
+    hub::Live,
     lanes::Lane,
     limits::{Entrance, Pace},
     mailbox::Letter,
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{caller::Caller, event::Event, ids::ConversationId, topic::Topic},
+    model::{caller::Caller, connection::Transport, event::Event, ids::ConversationId, topic::Topic},
 };
 
 /// How long before its credential expires a viewer is reminded.
@@ -59,6 +60,8 @@ pub struct Opening {
     pub conversation: Option<ConversationId>,
     /// Bytes that the link takes; `None`: it takes what its transport does.
     pub credit: Option<u64>,
+    /// What carries it.
+    pub transport: Transport,
 }
 
 /// A viewer's connection.
@@ -143,7 +146,8 @@ impl Connection {
         let rules = sessions.rules;
         let seat = sessions.seat(&caller);
         let health = Arc::new(Mutex::new(Health::new(rules.standards)));
-        sessions.hub.attend(seat.id(), health.clone());
+        let live = Live { health: health.clone(), transport: opening.transport, since: sessions.clock.now() };
+        sessions.hub.attend(seat.id(), live);
         Self {
             attendance: Attendance::begin(&sessions, &caller),
             expiry: Expiry::of(&sessions, &caller),
@@ -275,6 +279,8 @@ impl Connection {
                     self.say(Answer::Unsubscribed(vec![Topic::Conversation(id)]));
                 }
             }
+            Letter::Role(role) => self.change_role(role),
+            Letter::Closed => return self.send_away("closed_by_admin"),
             Letter::SignedOut => {
                 self.ready.clear();
                 return Flow::Break(Some(Error::Unauthenticated("the session has ended")));
@@ -325,7 +331,7 @@ impl Connection {
     /// Asks the viewer to come back: those who are sent away together not all at once.
     pub(super) fn send_away(&mut self, reason: &'static str) -> Flow {
         let after_ms = match reason {
-            "slow_reader" => 0,
+            "slow_reader" | "closed_by_admin" => 0,
             _ => self.sessions.reconnect_after_ms(),
         };
         self.say(Answer::Reconnect { after_ms, reason });

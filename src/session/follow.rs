@@ -119,7 +119,7 @@ pub fn follow(
                 };
                 let event = match letter? {
                     Letter::Event(event) if event.draft.message_id == Some(message_id) => event,
-                    Letter::Event(_) | Letter::Status(_) => continue,
+                    Letter::Event(_) | Letter::Status(_) | Letter::Role(_) | Letter::Closed => continue,
                     Letter::Barred(id) if id == conversation_id => Err(Error::NotFound("message"))?,
                     Letter::Barred(_) => continue,
                     Letter::SignedOut => Err(Error::Unauthenticated("the session has ended"))?,

@@ -13,9 +13,13 @@ use super::{
 use crate::{
     live::{bus::News, signal::Signal},
     model::{
+        caller::Caller,
+        clock::Timestamp,
+        connection::Transport,
         ids::{ConnectionId, ConversationId, SessionId, UserId},
         presence::StatusChange,
         topic::Topic,
+        user::Role,
     },
 };
 
@@ -37,9 +41,21 @@ type Subscribers = HashMap<ConnectionId, Arc<Mailbox>>;
 struct Viewer {
     user_id: UserId,
     session_id: SessionId,
+    role: Role,
     mailbox: Arc<Mailbox>,
     /// Of one that is a connection.
-    health: Option<Arc<Mutex<Health>>>,
+    live: Option<Live>,
+}
+
+/// What is known of a viewer that is a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    /// So healthy.
+    pub(super) health: Arc<Mutex<Health>>,
+    /// What carries it.
+    pub(super) transport: Transport,
+    /// When it began.
+    pub(super) since: Timestamp,
 }
 
 impl Hub {
@@ -54,35 +70,41 @@ impl Hub {
     }
 
     /// Makes a viewer known, so that signals reach it.
-    pub fn enter(&self, id: ConnectionId, user_id: UserId, session_id: SessionId, mailbox: Arc<Mailbox>) {
+    pub fn enter(&self, id: ConnectionId, caller: &Caller, mailbox: Arc<Mailbox>) {
+        let Caller { user_id, session_id, role, .. } = *caller;
         let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
-        viewers.insert(id, Viewer { user_id, session_id, mailbox, health: None });
+        viewers.insert(id, Viewer { user_id, session_id, role, mailbox, live: None });
         metrics::gauge!("colloquy_viewers").set(viewers.len() as f64);
     }
 
-    /// The viewer is a connection: so healthy.
-    pub(super) fn attend(&self, id: ConnectionId, health: Arc<Mutex<Health>>) {
+    /// The viewer is a connection.
+    pub(super) fn attend(&self, id: ConnectionId, live: Live) {
         let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(viewer) = viewers.get_mut(&id) {
-            viewer.health = Some(health);
+            viewer.live = Some(live);
         }
     }
 
-    /// What each connection is like, of everybody's or of one user's.
-    pub(super) fn conditions(&self, user: Option<UserId>) -> Vec<(ConnectionId, UserId, Condition)> {
+    /// The connections, everybody's or one user's, each as `show` makes it of what is known.
+    pub(super) fn connections_of<T>(
+        &self,
+        user: Option<UserId>,
+        show: impl Fn(ConnectionId, UserId, &Live, Condition) -> T,
+    ) -> Vec<T> {
         let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
-        let connections = viewers
-            .iter()
-            .filter(|(_, viewer)| user.is_none_or(|user| viewer.user_id == user))
-            .filter_map(|(id, viewer)| Some((*id, viewer.user_id, viewer.health.as_ref()?)));
-        let condition = |health: &Mutex<Health>| health.lock().unwrap_or_else(PoisonError::into_inner).condition();
-        connections.map(|(id, user, health)| (id, user, condition(health))).collect()
+        let meant = viewers.iter().filter(|(_, viewer)| user.is_none_or(|user| viewer.user_id == user));
+        let connections = meant.filter_map(|(id, viewer)| {
+            let live = viewer.live.as_ref()?;
+            let condition = live.health.lock().unwrap_or_else(PoisonError::into_inner).condition();
+            Some(show(*id, viewer.user_id, live, condition))
+        });
+        connections.collect()
     }
 
     /// How many viewers are connections.
     pub(super) fn connections(&self) -> usize {
         let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
-        viewers.values().filter(|viewer| viewer.health.is_some()).count()
+        viewers.values().filter(|viewer| viewer.live.is_some()).count()
     }
 
     /// How many letters wait for all viewers in each lane, the most important first.
@@ -118,10 +140,10 @@ impl Hub {
     }
 
     /// Goes on with another signed-in session of the same user.
-    pub fn renew(&self, id: ConnectionId, session_id: SessionId) {
+    pub fn renew(&self, id: ConnectionId, caller: &Caller) {
         let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(viewer) = viewers.get_mut(&id) {
-            viewer.session_id = session_id;
+            (viewer.session_id, viewer.role) = (caller.session_id, caller.role);
         }
     }
 
@@ -171,10 +193,10 @@ impl Hub {
         }
     }
 
-    /// The signed-in sessions of the viewers, each once.
-    pub(super) fn sessions(&self) -> HashSet<SessionId> {
+    /// The signed-in sessions of the viewers, each once: whose it is, and as what a viewer goes on.
+    pub(super) fn sessions(&self) -> HashMap<SessionId, (UserId, Role)> {
         let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
-        viewers.values().map(|viewer| viewer.session_id).collect()
+        viewers.values().map(|viewer| (viewer.session_id, (viewer.user_id, viewer.role))).collect()
     }
 
     /// The conversations that are viewed, each with every user who views it.
@@ -193,6 +215,9 @@ impl Hub {
 
     /// Tells the viewers that a signal concerns.
     pub fn signal(&self, signal: Signal) {
+        if let Signal::RoleChanged(user, role) = signal {
+            return self.change_role(user, role);
+        }
         let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
         let tell = |letter: Letter, concerned: &dyn Fn(&Viewer) -> bool| {
             viewers.values().filter(|viewer| concerned(viewer)).for_each(|viewer| viewer.mailbox.tell(letter.clone()));
@@ -204,8 +229,17 @@ impl Hub {
                 tell(Letter::Barred(conversation), &|viewer| viewer.user_id == user);
             }
             Signal::ConversationEnded(conversation) => self.end_conversation(conversation),
+            Signal::ConnectionClosed(id) => viewers.get(&id).into_iter().for_each(|it| it.mailbox.tell(Letter::Closed)),
             // These concern no viewer by themselves.
-            Signal::RunStopping(_) | Signal::Doubtful => {}
+            Signal::RoleChanged(..) | Signal::RunStopping(_) | Signal::Doubtful => {}
+        }
+    }
+
+    fn change_role(&self, user: UserId, role: Role) {
+        let mut viewers = self.0.viewers.write().unwrap_or_else(PoisonError::into_inner);
+        for viewer in viewers.values_mut().filter(|viewer| viewer.user_id == user && viewer.role != role) {
+            viewer.role = role;
+            viewer.mailbox.tell(Letter::Role(role));
         }
     }
 
@@ -214,5 +248,33 @@ impl Hub {
         for mailbox in topics.get(&Topic::Conversation(conversation)).into_iter().flat_map(Subscribers::values) {
             mailbox.tell(Letter::Barred(conversation));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::session::lanes::Lane;
+
+    #[tokio::test]
+    async fn a_viewer_is_told_once_what_it_may_do_from_now_on() {
+        let bounds = Bounds { frames: 10, bytes: 1 << 10, ttl: Duration::from_secs(60) };
+        let (hub, mailbox) = (Hub::new(bounds), Arc::new(Mailbox::new(bounds)));
+        let caller = Caller {
+            user_id: UserId::generate(),
+            username: "alice".to_owned(),
+            role: Role::User,
+            session_id: SessionId::generate(),
+            expires_at: Timestamp::from_micros(0),
+        };
+        hub.enter(ConnectionId::generate(), &caller, mailbox.clone());
+        for user in [UserId::generate(), caller.user_id, caller.user_id] {
+            hub.signal(Signal::RoleChanged(user, Role::Admin));
+        }
+        assert_eq!(hub.sessions().get(&caller.session_id), Some(&(caller.user_id, Role::Admin)));
+        assert_eq!(mailbox.lengths().iter().sum::<usize>(), 1);
+        assert!(matches!(mailbox.take(Lane::Critical).await, Letter::Role(Role::Admin)));
     }
 }

@@ -77,9 +77,9 @@ impl Lanes {
             return;
         }
         match lane {
-            Lane::Low => self.forget_replaced(&letter),
+            Lane::Critical | Lane::Low => self.forget_replaced(lane, &letter),
             Lane::High => self.bring_forward(&letter),
-            Lane::Critical | Lane::Medium => {}
+            Lane::Medium => {}
         }
         self.bytes += letter.weight();
         self.queue(lane).push_back(Waiting { letter, since: Instant::now() });
@@ -158,10 +158,10 @@ impl Lanes {
     }
 
     /// Drops the one letter that a newer one says more than.
-    fn forget_replaced(&mut self, newer: &Letter) {
-        let low = self.queue(Lane::Low);
-        if let Some(at) = low.iter().rposition(|waiting| newer.says_more_than(&waiting.letter))
-            && let Some(Waiting { letter, .. }) = low.remove(at)
+    fn forget_replaced(&mut self, lane: Lane, newer: &Letter) {
+        let queue = self.queue(lane);
+        if let Some(at) = queue.iter().rposition(|waiting| newer.says_more_than(&waiting.letter))
+            && let Some(Waiting { letter, .. }) = queue.remove(at)
         {
             self.bytes = self.bytes.saturating_sub(letter.weight());
         }

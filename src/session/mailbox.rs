@@ -11,6 +11,7 @@ use crate::model::{
     presence::StatusChange,
     publication::Priority,
     topic::Topic,
+    user::Role,
 };
 
 /// What a viewer takes out of its mailbox.
@@ -22,6 +23,10 @@ pub enum Letter {
     Status(StatusChange),
     /// The viewer may no longer see a conversation.
     Barred(ConversationId),
+    /// The viewer may do something else from now on.
+    Role(Role),
+    /// An admin ends the viewer's connection.
+    Closed,
     /// The viewer's credential is no longer good.
     SignedOut,
     /// Events of a topic did not reach this node: they are to be looked up, and offsets start anew.
@@ -34,7 +39,9 @@ impl Letter {
     /// How much it matters.
     pub(super) fn lane(&self) -> Lane {
         match self {
-            Self::Barred(_) | Self::SignedOut | Self::Missed(_) | Self::Overflow => Lane::Critical,
+            Self::Barred(_) | Self::Role(_) | Self::Closed | Self::SignedOut | Self::Missed(_) | Self::Overflow => {
+                Lane::Critical
+            }
             Self::Status(_) => Lane::Low,
             Self::Event(event) if !event.is_kept() => Lane::Low,
             Self::Event(event)
@@ -59,6 +66,7 @@ impl Letter {
         match (self, earlier) {
             (Self::Event(newer), Self::Event(earlier)) => newer.says_more_than(earlier),
             (Self::Status(newer), Self::Status(earlier)) => newer.user_id == earlier.user_id,
+            (Self::Role(_), Self::Role(_)) | (Self::Closed, Self::Closed) => true,
             _ => false,
         }
     }
@@ -178,5 +186,23 @@ impl Mailbox {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic elsewhere leaves the queue as it was before or after a whole move.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_two_roles_that_wait_the_latest_is_told() {
+        let mailbox = Mailbox::new(Bounds { frames: 10, bytes: 1 << 10, ttl: Duration::from_secs(60) });
+        for letter in [Letter::Role(Role::Admin), Letter::Closed, Letter::Role(Role::User), Letter::Closed] {
+            mailbox.tell(letter);
+        }
+        assert_eq!(mailbox.lengths(), [2, 0, 0, 0]);
+        assert!(matches!(mailbox.take(Lane::Critical).await, Letter::Role(Role::User)));
+        assert!(matches!(mailbox.take(Lane::Critical).await, Letter::Closed));
     }
 }

@@ -4,6 +4,7 @@ pub mod analytics;
 mod backlog;
 pub mod command;
 pub mod connection;
+mod connections;
 pub mod credit;
 pub mod events;
 pub mod follow;

@@ -175,7 +175,7 @@ impl Connection {
         if caller.user_id != self.caller.user_id {
             return Err(Error::PermissionDenied("the token belongs to another user"));
         }
-        self.sessions.hub.renew(self.seat.id(), caller.session_id);
+        self.sessions.hub.renew(self.seat.id(), &caller);
         self.expiry = Expiry::of(&self.sessions, &caller);
         self.caller = caller;
         Ok(Answer::AuthRefreshed(self.caller.expires_at))

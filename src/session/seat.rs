@@ -45,7 +45,7 @@ impl Seat {
     pub fn take(hub: Hub, bus: Bus, caller: &Caller) -> Self {
         let id = ConnectionId::generate();
         let mailbox = Arc::new(Mailbox::new(hub.bounds()));
-        hub.enter(id, caller.user_id, caller.session_id, mailbox.clone());
+        hub.enter(id, caller, mailbox.clone());
         Self { id, mailbox, hub, bus, places: HashMap::new(), is_held: false }
     }
 

@@ -13,6 +13,7 @@ use crate::{
         place::Places,
         presence::{Presence, typing::Typing},
         report::Reports,
+        signal::Signals,
     },
     model::{
         caller::{Caller, Origin},
@@ -83,6 +84,10 @@ pub struct Sessions {
     pub analytics: Analytics,
     /// What other nodes count.
     pub reports: Reports,
+    /// Tells all nodes what ends.
+    pub signals: Signals,
+    /// The name of this node.
+    pub node: String,
     /// Tells the time.
     pub clock: Clock,
     /// Runs what must not be cut short, and tells when to stop.

@@ -70,13 +70,20 @@ async fn resolve(doubts: Arc<Notify>, sessions: Sessions) {
     stopped.run_until_cancelled(resolve).await;
 }
 
-/// Ends what the store says has ended, of everybody who is connected; asks it nothing when nobody is.
+/// Ends what the store says has ended, of everybody who is connected, and tells who may do something else; asks it nothing
+/// when nobody is.
 async fn look_up(sessions: &Sessions) -> Result<()> {
     let Sessions { hub, accounts, access, .. } = sessions;
     let signed_in: Vec<_> = hub.sessions().into_iter().collect();
     for chunk in signed_in.chunks(CHUNK) {
-        for session in accounts.signed_out(chunk).await? {
-            hub.signal(Signal::SessionEnded(session));
+        let sessions: Vec<_> = chunk.iter().map(|(session, ..)| *session).collect();
+        let roles = accounts.roles(&sessions).await?;
+        for (session, (user, role)) in chunk {
+            match roles.get(session) {
+                None => hub.signal(Signal::SessionEnded(*session)),
+                Some(now) if now != role => hub.signal(Signal::RoleChanged(*user, *now)),
+                Some(_) => {}
+            }
         }
     }
     let mut viewed: Vec<_> = hub.conversations().into_iter().collect();

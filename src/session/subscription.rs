@@ -15,6 +15,7 @@ use crate::{
         event::{Draft, Event, Happening},
         ids::ConversationId,
         topic::{Epoch, EpochTag, Position, Topic},
+        user::Role,
     },
     service::deliveries::Waiting,
 };
@@ -139,6 +140,18 @@ impl Connection {
         let Position { epoch, offset } = opened.position;
         let gap = opened.gap.map(|gap| gap.as_str());
         (Subscribed { topic, offset, epoch: EpochTag { epoch, owed_at }, gap }, outgoing)
+    }
+
+    /// The viewer may do more or less from now on: it leaves the topics that it may not see any more.
+    pub(super) fn change_role(&mut self, role: Role) {
+        self.caller.role = role;
+        let registry = self.sessions.events.registry();
+        let is_lost = |topic: &&Topic| topic.event_type().is_some_and(|name| !registry.may_subscribe(role, name));
+        let lost: Vec<Topic> = self.seat.topics().filter(is_lost).cloned().collect();
+        if !lost.is_empty() {
+            let answer = self.unsubscribe(lost);
+            self.ready.push_back(Outgoing::Answer(None, answer));
+        }
     }
 
     /// Leaves topics.

@@ -1,9 +1,12 @@
 //! What must last: SQL, and nothing but SQL. One [`Store`] over the pools of a database; its queries stand by noun.
 
+mod admin;
+mod audit;
 mod chunk;
 mod connection;
 mod context;
 mod conversation;
+mod counts;
 mod database;
 mod delivery;
 mod fault;
@@ -86,6 +89,11 @@ impl Store {
     pub async fn ping(&self) -> Result<()> {
         read!(self, |connection| connection.batch_execute("SELECT 1").await?);
         Ok(())
+    }
+
+    /// Whether the database is a part of this process.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.pools, Pools::Sqlite { .. })
     }
 
     /// A turn at reading much, such as a search or an export: these take a quarter of the connections at most, so that

@@ -204,6 +204,24 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    audit_log (id) {
+        id -> sql::Id,
+        created_at -> sql::Instant,
+        admin_id -> sql::Id,
+        action -> Text,
+        target_kind -> Text,
+        target_id -> Text,
+        address -> Text,
+        request_id -> Text,
+        result -> Text,
+        details -> Text,
+    }
+}
+
 joinable!(sessions -> users (user_id));
 joinable!(refresh_tokens -> sessions (session_id));
 joinable!(members -> users (user_id));
@@ -224,4 +242,5 @@ allow_tables_to_appear_in_same_query!(
     tool_calls,
     daily_usage,
     notifications,
+    audit_log,
 );

@@ -1,6 +1,6 @@
 //! Signed-in sessions and their refresh tokens.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -182,15 +182,15 @@ impl Store {
         Ok(found.map(|(user_id, username, role)| Identity { user_id, username, role }))
     }
 
-    /// Those of the sessions that are open and whose users may sign in.
-    pub(crate) async fn open_among(&self, ids: &[SessionId], now: Timestamp) -> Result<HashSet<SessionId>> {
-        let open: Vec<SessionId> = read!(self, |connection| {
+    /// What those of the sessions may do that are open and whose users may sign in.
+    pub(crate) async fn roles_of_open(&self, ids: &[SessionId], now: Timestamp) -> Result<HashMap<SessionId, Role>> {
+        let open: Vec<(SessionId, Role)> = read!(self, |connection| {
             sessions::table
                 .inner_join(users::table)
                 .filter(sessions::id.eq_any(ids))
                 .filter(sessions::expires_at.gt(now))
                 .filter(users::is_active)
-                .select(sessions::id)
+                .select((sessions::id, users::role))
                 .load(connection)
                 .await?
         });

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::model::{
     clock::Timestamp,
     conversation::{MemberRole, OnBusy},
-    ids::{ContextId, ConversationId, KeyId, MessageId, NodeId, NotificationId, SessionId, UserId},
+    ids::{AuditId, ContextId, ConversationId, KeyId, MessageId, NodeId, NotificationId, SessionId, UserId},
     key::SigningAlgorithm,
     message::{MessageRole, MessageStatus},
     user::Role,
@@ -156,7 +156,7 @@ macro_rules! words {
     };
 }
 
-ids!(UserId, SessionId, ConversationId, MessageId, ContextId, NodeId, KeyId, NotificationId);
+ids!(UserId, SessionId, ConversationId, MessageId, ContextId, NodeId, KeyId, NotificationId, AuditId);
 words!(Role, SigningAlgorithm, OnBusy, MemberRole, MessageRole, MessageStatus);
 value_of!(sql::Instant: Timestamp);
 

@@ -3,13 +3,14 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Store, read, schema::daily_usage};
+use super::{Store, page, read, schema::daily_usage};
 use crate::{
     error::Result,
     model::{
         clock::Day,
         ids::UserId,
-        usage::{DailyUsage, Usage},
+        page::{Page, PageRequest},
+        usage::{DailyUsage, Usage, UserUsage},
     },
 };
 
@@ -107,4 +108,42 @@ impl Store {
         });
         Ok(rows.into_iter().map(Into::into).collect())
     }
+
+    /// Usage from the first to the last day, everybody's or one user's, newest day first, then by user and model.
+    pub(crate) async fn usage(
+        &self,
+        user: Option<UserId>,
+        (first, last): (Day, Day),
+        request: &PageRequest,
+    ) -> Result<Page<UserUsage>> {
+        let after = page::after(request, read_key)?;
+        let rows: Vec<(UserId, UsageRow)> = read!(self, |connection| {
+            let mut query = daily_usage::table
+                .filter(daily_usage::day.between(first.to_string(), last.to_string()))
+                .order((daily_usage::day.desc(), daily_usage::user_id, daily_usage::model))
+                .limit(request.fetch())
+                .select((daily_usage::user_id, UsageRow::as_select()))
+                .into_boxed();
+            if let Some(user) = user {
+                query = query.filter(daily_usage::user_id.eq(user));
+            }
+            if let Some((day, user, model)) = &after {
+                let is_later_model = daily_usage::user_id.eq(user).and(daily_usage::model.gt(model));
+                let is_later_user = daily_usage::user_id.gt(user).or(is_later_model);
+                query = query.filter(daily_usage::day.lt(day).or(daily_usage::day.eq(day).and(is_later_user)));
+            }
+            query.load(connection).await?
+        });
+        let usage = rows.into_iter().map(|(user_id, row)| UserUsage { user_id, daily: row.into() }).collect();
+        Ok(Page::cut(usage, request, |usage: &UserUsage| {
+            page::pair(&usage.daily.day, page::pair(usage.user_id, &usage.daily.model))
+        }))
+    }
+}
+
+/// Reads the key of a list by day, user and model.
+fn read_key(key: &str) -> Option<(String, UserId, String)> {
+    let (day, rest): (Day, String) = page::read_pair(key)?;
+    let (user, model) = page::read_pair(&rest)?;
+    Some((day.to_string(), user, model))
 }

@@ -8,7 +8,9 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store, page, read,
+    Store,
+    admin::{LAST_ADMIN, claim_admins},
+    page, read,
     schema::{conversations, members, messages, sessions, users},
     transaction, write,
 };
@@ -26,7 +28,7 @@ use crate::{
 /// The columns of an account that people see.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = users)]
-struct UserRow {
+pub(super) struct UserRow {
     id: UserId,
     username: String,
     email: String,
@@ -223,8 +225,14 @@ impl Store {
     }
 
     /// Deletes the user's own account and the conversations that nobody else owns.
+    ///
+    /// # Errors
+    /// [`Error::FailedPrecondition`] for the last admin who can sign in.
     pub(crate) async fn delete_user(&self, user: UserId) -> Result<Departure> {
         transaction!(self, "delete_user", |connection| {
+            if claim_admins!(connection, user) == [user] {
+                return Err(LAST_ADMIN);
+            }
             // Comes first: of two owners who leave a conversation at once, the second finds that it is alone with it.
             let owned = members::table
                 .filter(members::user_id.eq(user))
@@ -274,7 +282,7 @@ impl Store {
 }
 
 /// Names are unique, and found, without regard to case.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     name.to_lowercase()
 }
 

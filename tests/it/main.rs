@@ -9,8 +9,10 @@
 )]
 
 mod accounts;
+mod admin;
 mod analytics;
 mod answers;
+mod audit;
 mod cached;
 mod churn;
 mod cluster;

@@ -3,7 +3,7 @@
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, PASSWORD, Rpc, Server};
+use crate::harness::{ADMIN, Actor, PASSWORD, Rpc, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_with_a_place_is_in_the_document_and_streams_are_events() {
@@ -27,9 +27,10 @@ async fn every_rpc_with_a_place_is_in_the_document_and_streams_are_events() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_what_the_document_says() {
-    let server = Server::start().await;
+    let server = Server::with(&ADMIN).await;
     let (_, document) = server.visitor().get("/openapi.json").await;
-    let alice = server.register("alice").await;
+    let (root, alice) = (server.admin().await, server.register("alice").await);
+    let (user, _socket) = (json!({ "user_id": alice.me().await.unwrap().id }), alice.socket().await);
     let conversation = alice.conversation().await;
     let (message, reply) = alice.send(&conversation, "hello there").await;
     let in_it = |mut fields: Value| {
@@ -58,11 +59,27 @@ async fn answers_are_what_the_document_says() {
         ("ConversationService/DeleteMessage", in_it(json!({ "message_id": message }))),
         ("ChatService/ListModels", json!({})),
         ("ConversationService/DeleteConversation", in_it(json!({}))),
+        ("AdminService/PromoteUser", user.clone()),
+        ("AdminService/DemoteUser", user.clone()),
+        ("AdminService/ActivateUser", user.clone()),
+        ("AdminService/ListUsers", json!({ "role": "admin", "is_active": true })),
+        ("AdminService/GetMetrics", json!({})),
+        ("AdminService/GetSystemStatus", json!({})),
+        ("AdminService/GetServiceStatus", json!({})),
+        ("AdminService/GetRateLimits", user.clone()),
+        ("AdminService/ListRateLimitViolations", json!({})),
+        ("AdminService/ResetRateLimits", user.clone()),
+        ("AdminService/ListUsage", user.clone()),
+        ("AdminService/ListAuditLog", json!({ "action": "user.promote", "from": "2026-01-01T00:00:00Z" })),
+        ("AdminService/ListConnections", user.clone()),
+        ("AdminService/GetConnectionAnalytics", json!({})),
+        ("AdminService/DeactivateUser", user.clone()),
     ] {
         let rpc = Rpc::named(name);
         let route = rpc.route().unwrap();
         let (status, answer) = success(&document["paths"][&route.path][route.method.as_str().to_lowercase()]);
-        let got = rpc.over_http(&alice, &request).await;
+        let actor = if name.starts_with("AdminService/") { &root } else { &alice };
+        let got = rpc.over_http(actor, &request).await;
         assert_eq!(&got.status.to_string(), status, "{name}: {got:?}");
         let mut faults = Vec::new();
         let schema = &answer["content"]["application/json"]["schema"];

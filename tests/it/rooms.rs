@@ -59,6 +59,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tonic_web", &["app"]),
     ("prost", &["grpc", "proto"]),
     ("prost_types", &["grpc", "proto"]),
+    ("sysinfo", &["service"]),
     ("warp", &["bridge"]),
     ("colloquy_bridge", &["cli", "app"]),
     // In `proto` it is a module of the generated code.

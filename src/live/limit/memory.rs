@@ -84,6 +84,11 @@ impl Account {
         self.windows.count(rules.rates(kind), now);
     }
 
+    /// What was counted in each window.
+    pub(super) fn used(&mut self, rules: &Rules, kind: Kind, now: Timestamp) -> Vec<u32> {
+        self.windows.used(rules.rates(kind), now)
+    }
+
     fn strikes(&self, now: Timestamp) -> Option<Strikes> {
         self.strikes.filter(|strikes| strikes.fade_at > now)
     }

@@ -2,6 +2,7 @@
 
 mod memory;
 mod shared;
+mod usage;
 mod windows;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use super::redis::Redis;
 use crate::model::{
     clock::Clock,
     ids::UserId,
-    limit::{Allowance, Network, Rate},
+    limit::{Allowance, Network, Rate, Used, Violation},
 };
 
 /// What the first violation costs; each further one twice as much as the one before.
@@ -107,17 +108,6 @@ pub struct Refused {
     pub is_new: bool,
 }
 
-/// Somebody who sent too much lately.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// `user:…` or `address:…`.
-    pub identifier: String,
-    /// How many times.
-    pub count: u32,
-    /// How long it is remembered yet.
-    pub ttl: Duration,
-}
-
 /// Counts what is sent. Cheap to clone.
 ///
 /// With Redis all nodes count together, each spending shares of what is left; while it is away, each counts what it sees itself,
@@ -196,6 +186,20 @@ impl Limiter {
             add(Violation { identifier: subject.to_string(), count, ttl });
         }
         found.into_values().collect()
+    }
+
+    /// What a user has used of each limit of a kind: on all nodes, or, while the server is away, on this one.
+    pub async fn used(&self, kind: Kind, user_id: UserId) -> Vec<Used> {
+        let (rules, subject) = (&*self.rules, Subject::User(user_id));
+        let counts = match self.redis.as_ref().filter(|redis| redis.is_up()) {
+            Some(redis) => usage::used(redis, rules, kind, subject).await.ok(),
+            None => None,
+        };
+        let counts = match counts {
+            Some(counts) => counts,
+            None => self.memory.lock(kind, subject).await.used(rules, kind, self.clock.now()),
+        };
+        rules.rates(kind).iter().zip(counts).map(|(rate, count)| Used { rate: *rate, count }).collect()
     }
 
     /// Forgets all that a user has sent, and the violations. What other nodes were lent goes on for seconds.

@@ -6,10 +6,10 @@ use std::{sync::LazyLock, time::Duration};
 use redis::Script;
 use tokio::{sync::OwnedMutexGuard, time::Instant};
 
-use super::{FIRST_PAUSE, Kind, LONGEST_PAUSE, Refused, Rules, Subject, Violation, memory::Account, windows};
+use super::{FIRST_PAUSE, Kind, LONGEST_PAUSE, Refused, Rules, Subject, memory::Account, windows};
 use crate::{
     live::redis::{Away, Redis},
-    model::limit::{Allowance, Rate},
+    model::limit::{Allowance, Rate, Violation},
 };
 
 /// How long a share may be spent; what is left of it then goes back with the next question, or by itself.
@@ -342,7 +342,7 @@ fn rest(rate: Option<Rate>, left: i64, wait: i64, has_bonus: bool) -> Allowance 
     Allowance { rate, left: number(left), wait: Duration::from_millis(wait.unsigned_abs()) }
 }
 
-fn name(kind: Kind, subject: Subject) -> String {
+pub(super) fn name(kind: Kind, subject: Subject) -> String {
     format!("{}:{subject}", kind.as_str())
 }
 
@@ -350,6 +350,6 @@ fn number(count: i64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -25,6 +25,16 @@ impl Windows {
         windows.min_by_key(|allowance| (allowance.left, Reverse(allowance.wait)))
     }
 
+    /// What each window holds.
+    pub(super) fn used(&mut self, rates: &[Rate], now: Timestamp) -> Vec<u32> {
+        self.0.resize_with(rates.len(), VecDeque::new);
+        let windows = rates.iter().zip(&mut self.0).map(|(rate, parts)| {
+            forget_gone(*rate, parts, now);
+            parts.iter().map(|(_, count)| *count).sum()
+        });
+        windows.collect()
+    }
+
     /// Counts one.
     pub(super) fn count(&mut self, rates: &[Rate], now: Timestamp) {
         self.0.resize_with(rates.len(), VecDeque::new);
@@ -46,10 +56,8 @@ pub(super) fn with_bonus(rate: Rate, has_bonus: bool) -> Rate {
 }
 
 fn allowance(rate: Rate, parts: &mut VecDeque<(i64, u32)>, has_bonus: bool, now: Timestamp) -> Allowance {
-    let gone_at = |part: i64| Timestamp::from_micros((part + 1).saturating_mul(width(rate))) + rate.window;
-    while parts.front().is_some_and(|(part, _)| gone_at(*part) <= now) {
-        parts.pop_front();
-    }
+    forget_gone(rate, parts, now);
+    let gone_at = |part| gone_at(rate, part);
     let rate = with_bonus(rate, has_bonus);
     let mut counted: u64 = parts.iter().map(|(_, count)| u64::from(*count)).sum();
     let left = u64::from(rate.limit).saturating_sub(counted);
@@ -62,6 +70,18 @@ fn allowance(rate: Rate, parts: &mut VecDeque<(i64, u32)>, has_bonus: bool, now:
         }
     }
     Allowance { rate, left: u32::try_from(left).unwrap_or(u32::MAX), wait }
+}
+
+/// Forgets what has left the window.
+fn forget_gone(rate: Rate, parts: &mut VecDeque<(i64, u32)>, now: Timestamp) {
+    while parts.front().is_some_and(|(part, _)| gone_at(rate, *part) <= now) {
+        parts.pop_front();
+    }
+}
+
+/// When a part has left the window whole.
+fn gone_at(rate: Rate, part: i64) -> Timestamp {
+    Timestamp::from_micros((part + 1).saturating_mul(width(rate))) + rate.window
 }
 
 /// The length of a part in microseconds.

@@ -107,6 +107,27 @@ impl Places {
         }
     }
 
+    /// How many may be connected.
+    pub fn limits(&self) -> PlaceLimits {
+        self.0.limits
+    }
+
+    /// The places of this node that are taken.
+    pub fn used_here(&self) -> usize {
+        self.taken().count
+    }
+
+    /// The places that a user has: on all nodes, or, while the server is away, on this one.
+    pub async fn used_by(&self, user_id: UserId) -> usize {
+        let holder = Holder::User(user_id);
+        if let Some(redis) = self.redis()
+            && let Ok(used) = shared::used(redis, holder).await
+        {
+            return used;
+        }
+        self.taken().by.get(&holder).map_or(0, HashSet::len)
+    }
+
     /// Tells the server which connections of this node live, and which have left; never completes.
     pub async fn keep(self) {
         let Some(redis) = &self.0.redis else { return std::future::pending().await };

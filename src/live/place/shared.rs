@@ -62,6 +62,17 @@ end
     )
 });
 
+/// Keys: a sorted set. Returns how many places are taken.
+static USED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')
+",
+    )
+});
+
 /// Takes a place; whose are all taken, if anybody's.
 pub(super) async fn take(redis: &Redis, limits: &PlaceLimits, place: &Place) -> Result<Option<&'static str>, Away> {
     let mut call = TAKE.prepare_invoke();
@@ -96,6 +107,11 @@ pub(super) async fn leave(redis: &Redis, left: &[(Holder, ConnectionId)]) -> Res
         let () = redis.script("leave_places", &call).await?;
     }
     Ok(())
+}
+
+/// How many places are taken.
+pub(super) async fn used(redis: &Redis, holder: Holder) -> Result<usize, Away> {
+    redis.script("used_places", &USED.key(redis.keys().places(&holder.name()))).await
 }
 
 fn life_ms() -> u64 {

@@ -123,6 +123,13 @@ impl Redis {
         in_time(CONNECT_DEADLINE, ping).await
     }
 
+    /// How long the server takes to answer; `None` when it does not.
+    pub async fn latency(&self) -> Option<Duration> {
+        let asked = Instant::now();
+        let answer: Result<String, Away> = self.command("ping", &redis::cmd("PING")).await;
+        answer.ok().map(|_| asked.elapsed())
+    }
+
     /// The server was found again.
     pub(super) fn found(&self) {
         if !self.0.is_up.send_replace(true) {

@@ -17,7 +17,8 @@ use crate::{
         caller::{Caller, Origin},
         clock::Clock,
         ids::UserId,
-        limit::{Allowance, Network, Rate},
+        limit::{Allowance, Network, Rate, Used, Violation},
+        page::{Page, PageRequest},
         user::Role,
     },
 };
@@ -85,6 +86,30 @@ impl Limits {
     /// The limits on calls.
     pub fn request_rates(&self) -> &[Rate] {
         self.0.limiter.rules().rates(Kind::Requests)
+    }
+
+    /// What a user has used of the limits on frames.
+    pub(crate) async fn used_frames(&self, user_id: UserId) -> Vec<Used> {
+        self.0.limiter.used(Kind::Frames, user_id).await
+    }
+
+    /// What a user has used of the limits on calls.
+    pub(crate) async fn used_requests(&self, user_id: UserId) -> Vec<Used> {
+        self.0.limiter.used(Kind::Requests, user_id).await
+    }
+
+    /// Who sent too much lately, by identifier.
+    pub(crate) async fn violations(&self, page: &PageRequest) -> Page<Violation> {
+        let mut found = self.0.limiter.violations().await;
+        if let Some(after) = &page.after {
+            found.retain(|violation| violation.identifier > *after);
+        }
+        Page::cut(found, page, |violation| violation.identifier.clone())
+    }
+
+    /// Forgets all that a user has sent, and the violations.
+    pub(crate) async fn reset(&self, user_id: UserId) {
+        self.0.limiter.reset(user_id).await;
     }
 
     /// Notes a message; whether its sender has earned a bonus.

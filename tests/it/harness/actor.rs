@@ -2,10 +2,10 @@
 
 use colloquy::proto::{
     LoginRequest, LoginResponse, RefreshTokenRequest, RefreshTokenResponse, RegisterRequest, User,
-    auth_service_client::AuthServiceClient, chat_service_client::ChatServiceClient,
-    conversation_service_client::ConversationServiceClient, event_service_client::EventServiceClient,
-    presence_service_client::PresenceServiceClient, session_service_client::SessionServiceClient,
-    user_service_client::UserServiceClient,
+    admin_service_client::AdminServiceClient, auth_service_client::AuthServiceClient,
+    chat_service_client::ChatServiceClient, conversation_service_client::ConversationServiceClient,
+    event_service_client::EventServiceClient, presence_service_client::PresenceServiceClient,
+    session_service_client::SessionServiceClient, user_service_client::UserServiceClient,
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -92,6 +92,11 @@ impl Actor {
     /// Calls `SessionService`.
     pub(crate) fn sessions(&self) -> SessionServiceClient<Service> {
         SessionServiceClient::with_interceptor(self.server.grpc(), self.signed())
+    }
+
+    /// Calls `AdminService`.
+    pub(crate) fn admin(&self) -> AdminServiceClient<Service> {
+        AdminServiceClient::with_interceptor(self.server.grpc(), self.signed())
     }
 
     /// Calls whatever service.

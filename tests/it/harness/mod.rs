@@ -60,7 +60,7 @@ const WITHOUT_LIMITS: [(&str, &str); 9] = [
     ("requests_per_second", "1000000"),
     ("requests_per_minute", "1000000"),
 ];
-/// An admin from the start.
+/// Settings by which a node has an admin from the start.
 pub(crate) const ADMIN: [(&str, &str); 3] =
     [("admin_username", "root"), ("admin_email", "root@example.com"), ("admin_password", PASSWORD)];
 /// How long anything may take that a test waits for.

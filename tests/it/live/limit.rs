@@ -18,6 +18,7 @@ on_both!(
     frames_and_requests_do_not_count_together,
     the_pause_doubles_from_violation_to_violation,
     violations_are_listed_until_the_user_is_forgiven,
+    what_was_used_is_told_on_every_node,
 );
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -156,6 +157,25 @@ async fn violations_are_listed_until_the_user_is_forgiven(ground: Ground) {
     let left = here.violations().await;
     assert!(left.len() == 1 && left[0].identifier.ends_with(&bob.user_id.unwrap().to_string()), "{left:?}");
     assert_eq!(until_refused(&there, alice, false).await.0, 3);
+}
+
+async fn what_was_used_is_told_on_every_node(ground: Ground) {
+    let (here, there, _nodes) = two(&ground, a_minute(4)).await;
+    let alice = somebody();
+    let user = alice.user_id.unwrap();
+    let used = async |limiter: &Limiter, kind| {
+        let used = limiter.used(kind, user).await;
+        used.into_iter().map(|used| (used.rate.limit, used.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(used(&there, Kind::Frames).await, [(1000, 0), (4, 0), (100_000, 0), (100_000, 0)]);
+    // So near to the limit, nodes are lent one at a time.
+    for _ in 0..3 {
+        here.admit(Kind::Frames, alice, false).await.unwrap();
+    }
+    assert_eq!(used(&there, Kind::Frames).await, [(1000, 3), (4, 3), (100_000, 3), (100_000, 3)]);
+    assert_eq!(used(&there, Kind::Requests).await, [(2, 0)]);
+    there.reset(user).await;
+    assert_eq!(used(&here, Kind::Frames).await[1], (4, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,7 @@ async fn a_user_has_so_many_over_all_nodes(ground: Ground) {
     let alice = UserId::generate();
     let first = take(&here, alice, "192.0.2.1").await.unwrap();
     let _second = take(&there, alice, "192.0.2.2").await.unwrap();
+    assert_eq!((here.used_by(alice).await, there.used_by(UserId::generate()).await), (2, 0));
     assert_eq!(full(take(&here, alice, "192.0.2.3").await), "user");
     assert_eq!(full(take(&there, alice, "").await), "user");
     take(&there, UserId::generate(), "192.0.2.3").await.unwrap();

@@ -2,7 +2,10 @@
 
 use colloquy::{
     live::signal::Signal,
-    model::ids::{ConversationId, SessionId, UserId},
+    model::{
+        ids::{ConnectionId, ConversationId, SessionId, UserId},
+        user::Role,
+    },
 };
 
 use super::{Ground, on_both, topic};
@@ -20,6 +23,8 @@ async fn a_signal_is_heard_on_every_node_once(ground: Ground) {
     let signals = [
         Signal::SessionEnded(SessionId::generate()),
         Signal::UserEnded(UserId::generate()),
+        Signal::RoleChanged(UserId::generate(), Role::Admin),
+        Signal::ConnectionClosed(ConnectionId::generate()),
         Signal::MembershipEnded(ConversationId::generate(), UserId::generate()),
         Signal::ConversationEnded(ConversationId::generate()),
     ];

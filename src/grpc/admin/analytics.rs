@@ -1,47 +1,9 @@
-//! `AdminService`.
+//! What is known of all live connections, as the contract writes it.
 
-use tonic::{Request, Response, Status};
-
-use super::edge::Called as _;
 use crate::{
-    error::{Error, Result},
-    model::{caller::Caller, connection::NodeReport, user::Role},
-    proto::{
-        GetConnectionAnalyticsRequest, GetConnectionAnalyticsResponse, LatencyStats, QueueSizes,
-        admin_service_server::AdminService,
-    },
-    session::sessions::Sessions,
+    model::connection::NodeReport,
+    proto::{GetConnectionAnalyticsResponse, LatencyStats, QueueSizes},
 };
-
-/// Serves administration.
-#[derive(Clone)]
-pub struct AdminApi {
-    sessions: Sessions,
-}
-
-impl AdminApi {
-    /// Shows these sessions.
-    pub fn new(sessions: Sessions) -> Self {
-        Self { sessions }
-    }
-}
-
-#[tonic::async_trait]
-impl AdminService for AdminApi {
-    async fn get_connection_analytics(
-        &self,
-        request: Request<GetConnectionAnalyticsRequest>,
-    ) -> Result<Response<GetConnectionAnalyticsResponse>, Status> {
-        admin(&request.caller()?)?;
-        let (report, users) = tokio::join!(self.sessions.counted(), self.sessions.connected_users());
-        Ok(Response::new(GetConnectionAnalyticsResponse { active_users: users.len() as i64, ..report.into() }))
-    }
-}
-
-/// Lets admins pass.
-fn admin(caller: &Caller) -> Result<()> {
-    if caller.role == Role::Admin { Ok(()) } else { Err(Error::ROLE) }
-}
 
 impl From<NodeReport> for GetConnectionAnalyticsResponse {
     fn from(report: NodeReport) -> Self {

@@ -1,0 +1,140 @@
+//! The audit log: what admins did and tried.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{
+    caller::{Caller, Origin},
+    clock::Timestamp,
+    ids::{AuditId, ConnectionId, UserId},
+};
+
+/// What an admin does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Makes a user an admin.
+    PromoteUser,
+    /// Makes an admin a user.
+    DemoteUser,
+    /// Keeps a user out.
+    DeactivateUser,
+    /// Lets a user in again.
+    ActivateUser,
+    /// Forgets what a user has sent.
+    ResetRateLimits,
+    /// Ends a live connection.
+    CloseConnection,
+}
+
+impl Action {
+    /// As it is stored, and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PromoteUser => "user.promote",
+            Self::DemoteUser => "user.demote",
+            Self::DeactivateUser => "user.deactivate",
+            Self::ActivateUser => "user.activate",
+            Self::ResetRateLimits => "rate_limits.reset",
+            Self::CloseConnection => "connection.close",
+        }
+    }
+}
+
+/// On whom or what something is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What it is, in one word.
+    pub kind: String,
+    /// Which.
+    pub id: String,
+}
+
+impl Target {
+    /// The target that is written so; a text without a kind is an id alone.
+    pub fn parse(text: &str) -> (Option<&str>, &str) {
+        text.split_once(':').map_or((None, text), |(kind, id)| (Some(kind), id))
+    }
+}
+
+impl From<UserId> for Target {
+    fn from(id: UserId) -> Self {
+        Self { kind: "user".to_owned(), id: id.to_string() }
+    }
+}
+
+impl From<ConnectionId> for Target {
+    fn from(id: ConnectionId) -> Self {
+        Self { kind: "connection".to_owned(), id: id.to_string() }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.kind, self.id)
+    }
+}
+
+/// An act of an admin's that is about to be done or refused.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// Who acts.
+    pub admin_id: UserId,
+    /// What is done.
+    pub action: Action,
+    /// On whom or what.
+    pub target: Target,
+    /// From where, and by which request.
+    pub origin: Origin,
+}
+
+impl Act {
+    /// What this caller does.
+    pub fn of(caller: &Caller, origin: Origin, action: Action, target: impl Into<Target>) -> Self {
+        Self { admin_id: caller.user_id, action, target: target.into(), origin }
+    }
+}
+
+/// More about an act, by name.
+pub type Details = BTreeMap<String, String>;
+
+/// Details of these names.
+pub fn details<const N: usize>(named: [(&str, &str); N]) -> Details {
+    named.map(|(name, text)| (name.to_owned(), text.to_owned())).into()
+}
+
+/// An act that was done or refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Names the entry.
+    pub id: AuditId,
+    /// When.
+    pub created_at: Timestamp,
+    /// Who.
+    pub admin_id: UserId,
+    /// What, as [`Action::as_str`] has it.
+    pub action: String,
+    /// On whom or what.
+    pub target: Target,
+    /// The admin's address; empty when it is not known.
+    pub address: String,
+    /// The request by which it was done.
+    pub request_id: String,
+    /// `ok`, or the reason for which it was refused.
+    pub result: String,
+    /// More about it.
+    pub details: Details,
+}
+
+/// Which entries of the log; `None` lets all pass.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Who.
+    pub admin_id: Option<UserId>,
+    /// What.
+    pub action: Option<String>,
+    /// On whom or what: a kind and an id, or an id alone.
+    pub target: Option<String>,
+    /// From then on.
+    pub from: Option<Timestamp>,
+    /// Before then.
+    pub to: Option<Timestamp>,
+}

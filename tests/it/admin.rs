@@ -1,0 +1,489 @@
+//! The operator's desk: what admins see and do, and whom it reaches.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::harness::{ADMIN, Actor, Native, PASSWORD, PATIENCE, RedisServer, Server, eventually, within};
+
+/// How long the end of an account may take to be felt anywhere.
+const FELT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The JSON of a value with the name of its type in place of each scalar, and one entry in place of each list.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Null => json!("null"),
+        Value::Bool(_) => json!("boolean"),
+        Value::Number(_) => json!("number"),
+        Value::String(_) => json!("string"),
+        Value::Array(entries) => entries.first().map(shape).into_iter().collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
+    }
+}
+
+async fn got(actor: &Actor, path: &str) -> Value {
+    let (status, body) = actor.get(&format!("/api/v1/admin/{path}")).await;
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+async fn posted(actor: &Actor, path: &str) -> (u16, Value) {
+    actor.post(&format!("/api/v1/admin/{path}"), json!({})).await
+}
+
+async fn deleted(actor: &Actor, path: &str) -> (u16, Value) {
+    let response = actor.request(Method::DELETE, &format!("/api/v1/{path}")).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+async fn id(actor: &Actor) -> String {
+    actor.me().await.unwrap().id
+}
+
+/// What the log tells, newest first: the action, the target's id and the result.
+async fn log(admin: &Actor, filter: &str) -> Vec<(String, String, String)> {
+    let log = got(admin, &format!("audit-log?page_size=100&{filter}")).await;
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
+    let entries = log["audit_log"].as_array().unwrap().iter();
+    entries.map(|entry| (text(entry, "action"), text(entry, "target"), text(entry, "result"))).collect()
+}
+
+fn entry(action: &str, target: &str, result: &str) -> (String, String, String) {
+    (action.to_owned(), target.to_owned(), result.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_in_the_documented_shape() {
+    let server = Server::with(&[&ADMIN[..], &[("messages_per_minute", "2")]].concat()).await;
+    let (root, alice) = (server.admin().await, server.register("alice").await);
+    let conversation = alice.conversation().await;
+    let path = format!("/api/v1/conversations/{conversation}/messages");
+    assert_eq!(alice.post(&path, json!({"content": "one two", "wait": true})).await.0, 200);
+    let mut socket = alice.socket().await;
+    for nth in 0..3 {
+        socket.ask(&nth.to_string(), "presence", json!({"status": "busy"})).await;
+    }
+    assert_eq!(socket.until("error").await["data"]["code"], "RATE_LIMIT_EXCEEDED");
+    let user = id(&alice).await;
+
+    let message = json!({"message": "string"});
+    for act in ["promote", "demote", "activate"] {
+        let (status, body) = posted(&root, &format!("users/{user}/{act}")).await;
+        assert_eq!((status, shape(&body)), (200, message.clone()), "{act}: {body}");
+    }
+    let rate = json!([{"limit": "number", "window_seconds": "number", "used": "number"}]);
+    let next = json!("string");
+    let shapes = [
+        (
+            "users",
+            json!({"users": [{
+                "id": "string", "username": "string", "email": "string", "is_active": "boolean", "is_admin": "boolean",
+                "role": "string", "display_name": "string", "created_at": "string", "updated_at": "string",
+            }], "next_page_token": next}),
+        ),
+        (
+            "metrics",
+            json!({
+                "user_count": "number", "message_count": "number", "active_user_count": "number", "admin_count": "number",
+                "conversation_count": "number", "session_count": "number", "running_count": "number",
+                "connection_count": "number",
+            }),
+        ),
+        ("system-status", json!({"cpu": "number", "memory": "number", "disk": "number", "node": "string"})),
+        (
+            "rate-limits",
+            json!({
+                "identifier": "string", "frames": rate, "requests": rate,
+                "connections": {
+                    "per_user": "number", "per_address": "number", "per_node": "number", "used_by_user": "number",
+                    "used_on_node": "number",
+                },
+            }),
+        ),
+        (
+            "rate-limit-violations",
+            json!({
+                "violations": [{"identifier": "string", "count": "number", "ttl": "number"}], "next_page_token": next,
+            }),
+        ),
+        (
+            "usage",
+            json!({"usage": [{
+                "user_id": "string", "day": "string", "model": "string", "input_tokens": "number",
+                "output_tokens": "number", "message_count": "number",
+            }], "next_page_token": next}),
+        ),
+        (
+            "audit-log",
+            json!({"audit_log": [{
+                "id": "string", "timestamp": "string", "admin_id": "string", "action": "string", "target": "string",
+                "result": "string", "address": "string", "request_id": "string",
+                "details": {"username": "string", "role_before": "string", "state_before": "string"},
+            }], "next_page_token": next}),
+        ),
+        (
+            "connections",
+            json!({"connections": [{
+                "connection_id": "string", "user_id": "string", "node": "string", "transport": "string",
+                "connected_at": "string", "last_activity": "string", "health_score": "number",
+                "health_status": "string",
+            }], "next_page_token": next}),
+        ),
+    ];
+    for (path, expected) in shapes {
+        let body = got(&root, path).await;
+        assert_eq!(shape(&body), expected, "{path}: {body}");
+        assert_eq!(alice.get(&format!("/api/v1/admin/{path}")).await.0, 403, "{path}");
+        assert_eq!(server.visitor().get(&format!("/api/v1/admin/{path}")).await.0, 401, "{path}");
+    }
+    let connection = got(&root, "connections").await["connections"][0]["connection_id"].take();
+    for (status, body) in [
+        posted(&root, &format!("rate-limits/reset?user_id={user}")).await,
+        deleted(&root, &format!("admin/connections/{}", connection.as_str().unwrap())).await,
+        posted(&root, &format!("users/{user}/deactivate")).await,
+    ] {
+        assert_eq!((status, shape(&body)), (200, message.clone()), "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_those_of_what_is_there() {
+    let server = Server::with(&ADMIN).await;
+    let (root, alice, bob) = (server.admin().await, server.register("alice").await, server.register("bob").await);
+    let conversation = alice.conversation().await;
+    let path = format!("/api/v1/conversations/{conversation}/messages");
+    assert_eq!(alice.post(&path, json!({"content": "one two", "wait": true})).await.0, 200);
+    let _socket = alice.socket().await;
+    assert_eq!(posted(&root, &format!("users/{}/deactivate", id(&bob).await)).await.0, 200);
+    let expected = json!({
+        "user_count": 3, "message_count": 2, "active_user_count": 2, "admin_count": 1, "conversation_count": 1,
+        "session_count": 2, "running_count": 0, "connection_count": 1,
+    });
+    assert_eq!(got(&root, "metrics").await, expected);
+
+    let load = got(&root, "system-status").await;
+    for part in ["cpu", "memory", "disk"] {
+        let percent = load[part].as_f64().unwrap();
+        assert!((0.0..=100.0).contains(&percent), "{part}: {load}");
+    }
+    let usage = got(&root, "usage").await["usage"].take();
+    let own = got(&root, &format!("usage?user_id={}", id(&alice).await)).await["usage"].take();
+    assert_eq!((usage.as_array().unwrap().len(), &usage), (1, &own));
+    assert_eq!((&own[0]["model"], &own[0]["message_count"]), (&json!("echo"), &json!(1)));
+    assert_eq!(got(&root, "usage?from=2020-01-01&to=2020-02-01").await["usage"], json!([]));
+    assert_eq!(root.get("/api/v1/admin/usage?from=2020-01-01").await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_come_in_pages_and_by_filters() {
+    let server = Server::with(&ADMIN).await;
+    let root = server.admin().await;
+    for name in ["anna", "Anton", "berta", "carl"] {
+        let actor = server.register(name).await;
+        let conversation = actor.conversation().await;
+        let path = format!("/api/v1/conversations/{conversation}/messages");
+        assert_eq!(actor.post(&path, json!({"content": "hi", "wait": true})).await.0, 200);
+        let user = id(&actor).await;
+        let act = if name == "carl" { "deactivate" } else { "promote" };
+        assert_eq!(posted(&root, &format!("users/{user}/{act}")).await.0, 200);
+    }
+    let names = async |filter: &str| -> Vec<String> {
+        let users = got(&root, &format!("users?{filter}")).await["users"].take();
+        users.as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("query=AN").await, ["anna", "Anton"]);
+    assert_eq!(names("is_active=false").await, ["carl"]);
+    assert_eq!(names("role=user").await, ["carl"]);
+    assert_eq!(names("role=admin&is_active=true&page_size=2").await, ["anna", "Anton"]);
+    assert_eq!(root.get("/api/v1/admin/users?query=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").await.0, 400);
+    assert_eq!(root.get("/api/v1/admin/users?role=nobody").await.0, 400);
+
+    for (path, list, count) in [("users", "users", 5), ("audit-log", "audit_log", 4), ("usage", "usage", 4)] {
+        let all = got(&root, path).await[list].take();
+        let (mut paged, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = got(&root, &format!("{path}?page_size=2&page_token={token}")).await;
+            paged.extend(page[list].as_array().unwrap().iter().cloned());
+            token = page["next_page_token"].as_str().unwrap().to_owned();
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!((paged.len(), json!(paged)), (count, all), "{path}");
+        assert_eq!(root.get(&format!("/api/v1/admin/{path}?page_token=!!")).await.0, 400, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_who_did_what_to_whom_from_where_and_how_it_ended() {
+    let server = Server::with(&ADMIN).await;
+    let (root, alice) = (server.admin().await, server.register("alice").await);
+    let (admin, user) = (id(&root).await, id(&alice).await);
+    let path = format!("/api/v1/admin/users/{user}/promote");
+    let request = root.request(Method::POST, &path).header("x-request-id", "a request of its own");
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let promoted = got(&root, "audit-log").await["audit_log"][0].take();
+    for (name, value) in [
+        ("admin_id", json!(admin)),
+        ("action", json!("user.promote")),
+        ("target", json!(format!("user:{user}"))),
+        ("result", json!("ok")),
+        ("address", json!("127.0.0.1")),
+        ("details", json!({"username": "alice", "role_before": "user", "state_before": "active"})),
+    ] {
+        assert_eq!(promoted[name], value, "{name} of {promoted}");
+    }
+    let nobody = "0199a000-0000-7000-8000-000000000000";
+    assert_eq!(posted(&root, &format!("users/{nobody}/demote")).await.0, 404);
+    assert_eq!(posted(&root, &format!("rate-limits/reset?user_id={nobody}")).await.0, 404);
+    assert_eq!(deleted(&root, &format!("admin/connections/{nobody}")).await.0, 404);
+    assert_eq!(posted(&alice, &format!("users/{user}/demote")).await.0, 200, "she is an admin now");
+    // Whoever is none does not get as far as the log.
+    eventually("she is none any more", async || posted(&alice, &format!("users/{user}/promote")).await.0 == 403).await;
+    assert_eq!(posted(&root, "users/nobody/promote").await.0, 400);
+
+    let refused = [
+        entry("connection.close", &format!("connection:{nobody}"), "NOT_FOUND"),
+        entry("rate_limits.reset", &format!("user:{nobody}"), "NOT_FOUND"),
+        entry("user.demote", &format!("user:{nobody}"), "NOT_FOUND"),
+    ];
+    let done =
+        [entry("user.demote", &format!("user:{user}"), "ok"), entry("user.promote", &format!("user:{user}"), "ok")];
+    let all = [&done[..1], &refused, &done[1..]].concat();
+    assert_eq!(log(&root, "").await, all);
+    assert_eq!(log(&root, &format!("admin_id={user}")).await, done[..1]);
+    assert_eq!(log(&root, "action=user.demote").await, [done[0].clone(), refused[2].clone()]);
+    assert_eq!(log(&root, &format!("target=user:{user}")).await, done);
+    assert_eq!(log(&root, &format!("target={user}")).await, done);
+    assert_eq!(log(&root, &format!("target=connection:{user}")).await, []);
+    let at = promoted["timestamp"].as_str().unwrap();
+    assert_eq!(log(&root, &format!("to={at}")).await, []);
+    assert_eq!(log(&root, &format!("from={at}")).await, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_admin_who_can_sign_in_stays_one() {
+    let server = Server::with(&ADMIN).await;
+    let (root, alice) = (server.admin().await, server.register("alice").await);
+    let (admin, user) = (id(&root).await, id(&alice).await);
+    let refused = async |answer: (u16, Value)| {
+        let (status, body) = answer;
+        assert_eq!((status, &body["error"]["code"]), (400, &json!("FAILED_PRECONDITION")), "{body}");
+    };
+    refused(posted(&root, &format!("users/{admin}/demote")).await).await;
+    refused(posted(&root, &format!("users/{admin}/deactivate")).await).await;
+    refused(deleted(&root, "users/me").await).await;
+    // An admin who cannot sign in is none.
+    assert_eq!(posted(&root, &format!("users/{user}/promote")).await.0, 200);
+    assert_eq!(posted(&root, &format!("users/{user}/deactivate")).await.0, 200);
+    refused(posted(&root, &format!("users/{admin}/demote")).await).await;
+    assert_eq!(posted(&root, &format!("users/{user}/activate")).await.0, 200);
+    assert_eq!(posted(&root, &format!("users/{admin}/demote")).await.0, 200);
+    let alice = server.visitor().login("alice", PASSWORD).await.unwrap();
+    let (target, admin) = (format!("user:{user}"), format!("user:{admin}"));
+    assert_eq!(
+        log(&alice, "").await,
+        [
+            entry("user.demote", &admin, "ok"),
+            entry("user.activate", &target, "ok"),
+            entry("user.demote", &admin, "FAILED_PRECONDITION"),
+            entry("user.deactivate", &target, "ok"),
+            entry("user.promote", &target, "ok"),
+            entry("user.deactivate", &admin, "FAILED_PRECONDITION"),
+            entry("user.demote", &admin, "FAILED_PRECONDITION"),
+        ]
+    );
+}
+
+/// How the last two admins leave at once.
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    /// Each demotes the own account.
+    Demote,
+    /// Each deactivates the own account.
+    Deactivate,
+    /// Each demotes the other one.
+    DemoteOther,
+    /// Each deletes the own account.
+    Delete,
+}
+
+impl Leave {
+    async fn take(self, (admin, own): (&Actor, &str), other: &str) -> u16 {
+        let (status, _) = match self {
+            Self::Demote => posted(admin, &format!("users/{own}/demote")).await,
+            Self::Deactivate => posted(admin, &format!("users/{own}/deactivate")).await,
+            Self::DemoteOther => posted(admin, &format!("users/{other}/demote")).await,
+            Self::Delete => deleted(admin, "users/me").await,
+        };
+        status
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_last_two_admins_who_leave_at_once_one_stays() {
+    for leave in [Leave::Demote, Leave::Deactivate, Leave::DemoteOther, Leave::Delete] {
+        for _ in 0..2 {
+            let here = Server::with(&ADMIN).await;
+            let there = here.beside(&[]).await;
+            let (root, second) = (here.admin().await, here.register("second").await.at(&there));
+            let (first_id, second_id) = (id(&root).await, id(&second).await);
+            assert_eq!(posted(&root, &format!("users/{second_id}/promote")).await.0, 200);
+            eventually("it is felt", async || second.get("/api/v1/admin/users").await.0 == 200).await;
+            let left =
+                tokio::join!(leave.take((&root, &first_id), &second_id), leave.take((&second, &second_id), &first_id),);
+            assert!((left.0 == 200) != (left.1 == 200), "{leave:?}: {left:?}");
+            let admins = "(SELECT count(*) FROM users WHERE role = 'admin' AND is_active)";
+            assert_eq!(here.data().number(admins), 1, "{leave:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_may_do_changes_on_every_node_within_seconds() {
+    let here = Server::with(&[&ADMIN[..], &[("redis_url", "")]].concat()).await;
+    let there = here.beside(&[("redis_url", "")]).await;
+    let (root, alice) = (here.admin().await, here.register("alice").await);
+    let user = id(&alice).await;
+    for (act, status) in [("promote", 200), ("demote", 403)] {
+        assert_eq!(posted(&root, &format!("users/{user}/{act}")).await.0, 200);
+        for node in [&here, &there] {
+            let alice = alice.at(node);
+            eventually(act, async || alice.get("/api/v1/admin/metrics").await.0 == status).await;
+        }
+    }
+}
+
+/// What a deactivated user has left, on these nodes.
+async fn a_deactivated_user_is_out(here: &Server, there: &Server) {
+    let (root, alice) = (here.admin().await, here.register("alice").await);
+    let user = id(&alice).await;
+    let (mut near, mut far) = (alice.socket().await, alice.at(there).socket().await);
+    let mut native = Native::open(&alice.at(there), None).await;
+    assert_eq!(posted(&root, &format!("users/{user}/deactivate")).await.0, 200);
+    let ends = async {
+        assert_eq!(near.close_code().await, 1008);
+        assert_eq!(far.close_code().await, 1008);
+        while let Ok(Some(_)) = native.try_next().await {}
+    };
+    timeout(FELT_WITHIN, ends).await.expect("every connection ends in time");
+    for node in [here, there] {
+        let alice = alice.at(node);
+        eventually("her calls are refused", async || alice.get("/api/v1/users/me").await.0 == 401).await;
+        assert!(alice.at(node).refresh().await.is_err());
+        assert!(node.visitor().login("alice", PASSWORD).await.is_err());
+    }
+    assert_eq!(posted(&root, &format!("users/{user}/activate")).await.0, 200);
+    assert_eq!(alice.get("/api/v1/users/me").await.0, 401, "the sessions are over");
+    assert_eq!(there.visitor().login("alice", PASSWORD).await.unwrap().get("/api/v1/users/me").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deactivated_user_is_out_on_nodes_that_share_a_redis() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let here = Server::with(&[&ADMIN[..], &[("redis_url", &url)]].concat()).await;
+    let there = here.beside(&[("redis_url", &url)]).await;
+    a_deactivated_user_is_out(&here, &there).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deactivated_user_is_out_on_nodes_that_share_nothing_but_the_database() {
+    let here = Server::with(&[&ADMIN[..], &[("redis_url", "")]].concat()).await;
+    let there = here.beside(&[("redis_url", "")]).await;
+    a_deactivated_user_is_out(&here, &there).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_listed_and_closed_from_another_node() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let settings = |node| [&ADMIN[..], &[("redis_url", &*url), ("report_interval", "0.05"), ("node", node)]].concat();
+    let here = Server::with(&settings("here")).await;
+    let there = here.beside(&settings("there")).await;
+    let (root, alice) = (here.admin().await, here.register("alice").await);
+    let user = id(&alice).await;
+    let (_native, mut socket) = (Native::open(&alice, None).await, alice.at(&there).socket().await);
+    let _other = root.at(&there).socket().await;
+    let listed = async |filter: &str| got(&root, &format!("connections?{filter}")).await["connections"].take();
+    eventually("all are told of", async || listed("").await.as_array().unwrap().len() == 3).await;
+    let own = listed(&format!("user_id={user}")).await;
+    let of = |at: usize, name: &str| own[at][name].as_str().unwrap().to_owned();
+    assert_eq!((of(0, "node"), of(0, "transport")), ("there".into(), "websocket".into()), "{own}");
+    assert_eq!((of(1, "node"), of(1, "transport")), ("here".into(), "grpc".into()), "{own}");
+    assert_eq!(
+        (of(0, "user_id"), of(0, "health_status"), &own[0]["health_score"]),
+        (user, "healthy".into(), &json!(1.0))
+    );
+    let page = got(&root, "connections?page_size=2").await;
+    let rest = got(&root, &format!("connections?page_token={}", page["next_page_token"].as_str().unwrap())).await;
+    assert_eq!((page["connections"].as_array().unwrap().len(), &rest["next_page_token"]), (2, &json!("")));
+    assert_eq!(rest["connections"][0]["connection_id"], of(1, "connection_id"));
+
+    let (status, body) = deleted(&root, &format!("admin/connections/{}", of(0, "connection_id"))).await;
+    assert_eq!(status, 200, "{body}");
+    let word = socket.until("reconnect").await;
+    assert_eq!(word["data"], json!({"after_ms": 0, "reason": "closed_by_admin"}));
+    assert_eq!(socket.close_code().await, 3000);
+    let target = format!("connection:{}", of(0, "connection_id"));
+    assert_eq!(log(&root, "").await, [entry("connection.close", &target, "ok")]);
+    eventually("it is gone", async || listed("").await.as_array().unwrap().len() == 2).await;
+    assert_eq!(deleted(&root, &format!("admin/connections/{}", of(0, "connection_id"))).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_tell_what_was_used_and_begin_anew_when_they_are_reset() {
+    let redis = RedisServer::start().await;
+    let shared = redis.url();
+    for url in ["", &*shared] {
+        let server = Server::with(&[&ADMIN[..], &[("messages_per_minute", "4"), ("redis_url", url)]].concat()).await;
+        let (root, alice) = (server.admin().await, server.register("alice").await);
+        let user = id(&alice).await;
+        let mut socket = alice.socket().await;
+        for nth in 0..5 {
+            socket.ask(&nth.to_string(), "presence", json!({"status": "busy"})).await;
+        }
+        assert_eq!(socket.until("error").await["reply_to"], "4");
+        let minute = async || {
+            let limits = got(&root, &format!("rate-limits?user_id={user}")).await;
+            assert_eq!(limits["identifier"], format!("user:{user}"));
+            assert_eq!(limits["connections"]["used_by_user"], 1);
+            limits["frames"][1].clone()
+        };
+        assert_eq!(minute().await, json!({"limit": 4, "window_seconds": 60.0, "used": 4}));
+        let violations = got(&root, "rate-limit-violations").await["violations"].take();
+        assert_eq!(
+            (&violations[0]["identifier"], &violations[0]["count"]),
+            (&json!(format!("user:{user}")), &json!(1))
+        );
+        let ttl = violations[0]["ttl"].as_i64().unwrap();
+        assert!((3500..=3600).contains(&ttl), "{violations}");
+        assert_eq!(posted(&root, &format!("rate-limits/reset?user_id={user}")).await.0, 200);
+        assert_eq!(minute().await["used"], 0);
+        assert_eq!(got(&root, "rate-limit-violations").await["violations"], json!([]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_servers_tells_which_is_away() {
+    let mut redis = RedisServer::start().await;
+    let server = Server::with(&[&ADMIN[..], &[("redis_url", &redis.url())]].concat()).await;
+    let root = server.admin().await;
+    let status = got(&root, "service-status").await;
+    let database = if server.data().is_postgres() { "ok" } else { "embedded" };
+    assert_eq!((&status["db"], &status["redis"]), (&json!(database), &json!("ok")), "{status}");
+    for latency in ["db_latency_ms", "redis_latency_ms"] {
+        assert!(status[latency].as_f64().unwrap() > 0.0, "{status}");
+    }
+    redis.stop().await;
+    let status = async || got(&root, "service-status").await;
+    within(PATIENCE, "it is noticed", async || status().await["redis"] == "unavailable").await;
+    assert_eq!(status().await.get("redis_latency_ms"), None);
+
+    let alone = Server::with(&[&ADMIN[..], &[("redis_url", ""), ("database_url", "")]].concat()).await;
+    let status = got(&alone.admin().await, "service-status").await;
+    assert_eq!((&status["db"], &status["redis"]), (&json!("embedded"), &json!("embedded")), "{status}");
+    assert_eq!(status.get("redis_latency_ms"), None, "{status}");
+}
