@@ -5,6 +5,7 @@ pub mod database;
 mod health;
 mod limits;
 mod live;
+pub mod operator;
 mod providers;
 mod tools;
 mod upkeep;
@@ -72,6 +73,7 @@ use crate::{
         passwords::Passwords,
         presence::Presences,
         runs::{Limits, Makers, Runs},
+        service_accounts::ServiceAccounts,
         tokens::Tokens,
         users::{self, Users},
     },
@@ -147,6 +149,7 @@ impl App {
             session_ttl: settings.refresh_token_ttl,
         });
 
+        let service_accounts = ServiceAccounts::new(store.clone(), clock, identities.clone());
         let access = Access::new(store.clone());
         let limits = Limits {
             context_tokens: settings.context_token_budget,
@@ -239,7 +242,7 @@ impl App {
             .add_service(ConversationServiceServer::new(conversations))
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models, settings.reply_wait)))
             .add_service(PresenceServiceServer::new(PresenceApi::new(sessions.clone())))
-            .add_service(AdminServiceServer::new(AdminApi::new(sessions.clone())))
+            .add_service(AdminServiceServer::new(AdminApi::new(sessions.clone(), service_accounts)))
             .add_service(
                 SessionServiceServer::new(SessionApi::new(sessions.clone()))
                     .max_decoding_message_size(settings.max_frame_bytes + session::FRAMING),

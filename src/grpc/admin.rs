@@ -2,14 +2,16 @@
 
 use tonic::{Request, Response, Status};
 
-use super::edge::Called as _;
+use super::{edge::Called as _, parse};
 use crate::{
     error::{Error, Result},
     model::{caller::Caller, connection::NodeReport, user::Role},
     proto::{
-        GetConnectionAnalyticsRequest, GetConnectionAnalyticsResponse, LatencyStats, QueueSizes,
-        admin_service_server::AdminService,
+        CreateServiceAccountRequest, CreateServiceAccountResponse, DeleteServiceAccountRequest,
+        DeleteServiceAccountResponse, GetConnectionAnalyticsRequest, GetConnectionAnalyticsResponse, LatencyStats,
+        ListServiceAccountsRequest, ListServiceAccountsResponse, QueueSizes, admin_service_server::AdminService,
     },
+    service::service_accounts::ServiceAccounts,
     session::sessions::Sessions,
 };
 
@@ -17,12 +19,13 @@ use crate::{
 #[derive(Clone)]
 pub struct AdminApi {
     sessions: Sessions,
+    service_accounts: ServiceAccounts,
 }
 
 impl AdminApi {
-    /// Shows these sessions.
-    pub fn new(sessions: Sessions) -> Self {
-        Self { sessions }
+    /// Shows these sessions, and serves by these rules.
+    pub fn new(sessions: Sessions, service_accounts: ServiceAccounts) -> Self {
+        Self { sessions, service_accounts }
     }
 }
 
@@ -35,6 +38,40 @@ impl AdminService for AdminApi {
         admin(&request.caller()?)?;
         let (report, users) = tokio::join!(self.sessions.counted(), self.sessions.connected_users());
         Ok(Response::new(GetConnectionAnalyticsResponse { active_users: users.len() as i64, ..report.into() }))
+    }
+
+    async fn create_service_account(
+        &self,
+        request: Request<CreateServiceAccountRequest>,
+    ) -> Result<Response<CreateServiceAccountResponse>, Status> {
+        admin(&request.caller()?)?;
+        let CreateServiceAccountRequest { name, scopes } = request.into_inner();
+        let (account, api_key) = self.service_accounts.create(name, scopes).await?;
+        Ok(Response::new(CreateServiceAccountResponse { service_account: Some(account.into()), api_key }))
+    }
+
+    async fn list_service_accounts(
+        &self,
+        request: Request<ListServiceAccountsRequest>,
+    ) -> Result<Response<ListServiceAccountsResponse>, Status> {
+        admin(&request.caller()?)?;
+        let asked = request.get_ref();
+        let page = parse::page(asked.page_size, &asked.page_token)?;
+        let found = self.service_accounts.list(&page).await?;
+        Ok(Response::new(ListServiceAccountsResponse {
+            next_page_token: parse::next_page_token(found.next.as_deref()),
+            service_accounts: found.entries.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn delete_service_account(
+        &self,
+        request: Request<DeleteServiceAccountRequest>,
+    ) -> Result<Response<DeleteServiceAccountResponse>, Status> {
+        admin(&request.caller()?)?;
+        let id = parse::id("service_account_id", &request.get_ref().service_account_id)?;
+        self.service_accounts.end(id).await?;
+        Ok(Response::new(DeleteServiceAccountResponse {}))
     }
 }
 

@@ -2,7 +2,7 @@
 //! leave an act half done, and that one who stays away without leaving holds nothing.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     convert::Infallible,
     future::Future,
     net::SocketAddr,
@@ -29,7 +29,10 @@ use super::{
 use crate::{
     error::Error,
     lifecycle::Lifecycle,
-    model::caller::{Caller, Origin},
+    model::{
+        caller::{Caller, Origin},
+        scope::Scope,
+    },
     proto::DESCRIPTORS,
     service::{accounts::Accounts, limits::Limits},
 };
@@ -57,6 +60,8 @@ struct Shared {
     sign: Sign,
     lifecycle: Lifecycle,
     public: HashSet<String>,
+    /// What RPCs ask of API keys; those that are not here are not for service accounts.
+    scopes: HashMap<String, Scope>,
     /// The RPCs that take a stream of requests.
     takes_stream: HashSet<String>,
     /// The RPCs that answer with a stream.
@@ -96,6 +101,7 @@ impl EdgeLayer {
             sign,
             lifecycle,
             public: public_paths(&contract)?,
+            scopes: scopes(&contract)?,
             takes_stream: paths(&contract, MethodDescriptor::is_client_streaming).collect(),
             gives_stream: paths(&contract, MethodDescriptor::is_server_streaming).collect(),
             streams: Streams::default(),
@@ -188,6 +194,7 @@ impl Shared {
             allowance = admitted.map_err(|error| self.sign.refusal(error))?;
         }
         if let Some(caller) = caller? {
+            self.check_scope(path, &caller)?;
             Span::current().record("user_id", field::display(caller.user_id));
             request.extensions_mut().insert(caller);
         }
@@ -228,6 +235,13 @@ impl Shared {
     fn is_bridge(&self, headers: &HeaderMap) -> bool {
         let shown = header(headers, BRIDGE_KEY).as_bytes();
         !shown.is_empty() && verify_slices_are_equal(shown, self.bridge_key.as_bytes()).is_ok()
+    }
+
+    /// Whether the caller's API key, if it is one, is good for the RPC.
+    fn check_scope(&self, path: &str, caller: &Caller) -> Result<(), Error> {
+        let Some(scopes) = &caller.scopes else { return Ok(()) };
+        let needed = self.scopes.get(path).copied();
+        if needed.is_some_and(|scope| scopes.allow(scope)) { Ok(()) } else { Err(Error::OutOfScope(needed)) }
     }
 
     async fn caller(&self, headers: &HeaderMap, is_connect: bool) -> Result<Caller, Error> {
@@ -341,9 +355,32 @@ fn public_paths(contract: &DescriptorPool) -> anyhow::Result<HashSet<String>> {
     Ok(paths)
 }
 
+/// What each RPC asks of API keys, as the contract says.
+fn scopes(contract: &DescriptorPool) -> anyhow::Result<HashMap<String, Scope>> {
+    let option = contract
+        .get_extension_by_name("colloquy.v1.scope")
+        .ok_or_else(|| anyhow::anyhow!("the contract does not define colloquy.v1.scope"))?;
+    let mut scopes = HashMap::new();
+    for method in methods(contract).filter(|method| method.options().has_extension(&option)) {
+        let options = method.options();
+        let value = options.get_extension(&option);
+        let name = value.as_str().unwrap_or_default();
+        let scope = Scope::named(name).ok_or_else(|| anyhow::anyhow!("{}: no scope {name:?}", method.full_name()))?;
+        scopes.insert(path(&method), scope);
+    }
+    Ok(scopes)
+}
+
 /// The paths of the RPCs that are meant.
 fn paths(contract: &DescriptorPool, is_meant: impl Fn(&MethodDescriptor) -> bool) -> impl Iterator<Item = String> {
-    let methods = contract.services().flat_map(|service| service.methods().collect::<Vec<_>>());
-    let meant = methods.filter(move |method| is_meant(method));
-    meant.map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+    methods(contract).filter(move |method| is_meant(method)).map(|method| path(&method))
+}
+
+/// Every RPC of the contract.
+fn methods(contract: &DescriptorPool) -> impl Iterator<Item = MethodDescriptor> {
+    contract.services().flat_map(|service| service.methods().collect::<Vec<_>>())
+}
+
+fn path(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
 }

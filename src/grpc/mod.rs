@@ -12,6 +12,7 @@ mod message;
 mod parse;
 pub mod presence;
 pub(crate) mod raw;
+mod service_account;
 pub mod session;
 mod stall;
 pub(crate) mod status;

@@ -23,7 +23,7 @@ pub(crate) fn reason(error: &Error) -> ErrorReason {
         Error::TooLarge => ErrorReason::MessageTooLarge,
         Error::ContentRejected(_) => ErrorReason::ContentRejected,
         Error::Unauthenticated(_) => ErrorReason::Unauthenticated,
-        Error::PermissionDenied(_) => ErrorReason::PermissionDenied,
+        Error::PermissionDenied(_) | Error::OutOfScope(_) => ErrorReason::PermissionDenied,
         Error::NotFound(_) => ErrorReason::NotFound,
         Error::AlreadyExists(_) => ErrorReason::AlreadyExists,
         Error::ConversationBusy => ErrorReason::ConversationBusy,
@@ -60,7 +60,7 @@ impl From<Error> for Status {
         let code = match &error {
             Error::Invalid(_) | Error::Malformed | Error::ContentRejected(_) => Code::InvalidArgument,
             Error::Unauthenticated(_) => Code::Unauthenticated,
-            Error::PermissionDenied(_) => Code::PermissionDenied,
+            Error::PermissionDenied(_) | Error::OutOfScope(_) => Code::PermissionDenied,
             Error::NotFound(_) => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::ConversationBusy => Code::Aborted,
@@ -75,12 +75,13 @@ impl From<Error> for Status {
             Error::Internal(_) => Code::Internal,
         };
         let mut metadata = HashMap::new();
-        let limit = match &error {
-            Error::ConnectionLimit(limit) => Some(*limit),
-            Error::Flooded { .. } => Some("connection"),
+        let said = match &error {
+            Error::ConnectionLimit(limit) => Some(("limit", *limit)),
+            Error::Flooded { .. } => Some(("limit", "connection")),
+            Error::OutOfScope(scope) => scope.map(|scope| ("scope", scope.as_str())),
             _ => None,
         };
-        metadata.extend(limit.map(|limit| ("limit".to_owned(), limit.to_owned())));
+        metadata.extend(said.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let mut details = ErrorDetails::with_error_info(reason_name(reason(&error)), DOMAIN, metadata);
         match &error {
             Error::Invalid(violations) => {

@@ -62,3 +62,16 @@ ids! {
     /// Names a key that signs access tokens.
     KeyId
 }
+
+impl From<UserId> for SessionId {
+    /// What stands for a session where a service account calls: it has one key, which needs no name of its own.
+    fn from(service_account: UserId) -> Self {
+        Self(service_account.0)
+    }
+}
+
+impl From<SessionId> for UserId {
+    fn from(session: SessionId) -> Self {
+        Self(session.0)
+    }
+}

@@ -14,6 +14,8 @@ pub mod limit;
 pub mod message;
 pub mod page;
 pub mod presence;
+pub mod scope;
+pub mod service_account;
 pub mod session;
 pub mod tool;
 pub mod topic;

@@ -13,7 +13,7 @@ use moka::future::Cache;
 use crate::{
     error::Result,
     live::signal::{Signal, Signals},
-    model::{clock::Clock, ids::SessionId, session::Identity},
+    model::{clock::Clock, credential::Digest, ids::SessionId, session::Identity},
     store::Store,
 };
 
@@ -28,6 +28,8 @@ pub struct Identities {
     store: Store,
     clock: Clock,
     known: Cache<SessionId, Identity>,
+    /// Whose API keys were shown. What is remembered here stays true: a key that is worth nothing any more has no identity.
+    keys: Cache<Digest, SessionId>,
     /// Counts ends, so that a read that was under way meanwhile is not remembered.
     ends: Arc<AtomicU64>,
     signals: Signals,
@@ -37,7 +39,8 @@ impl Identities {
     /// Knows what the store knows, and signals the ends that happen on this node.
     pub fn new(store: Store, clock: Clock, signals: Signals) -> Self {
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(FRESH_FOR).build();
-        Self { store, clock, known, ends: Arc::default(), signals }
+        let keys = Cache::builder().max_capacity(CAPACITY).time_to_live(FRESH_FOR).build();
+        Self { store, clock, known, keys, ends: Arc::default(), signals }
     }
 
     /// Who the session acts as; `None` when it has ended or its user may not sign in any more.
@@ -52,6 +55,19 @@ impl Identities {
             if self.ends.load(Ordering::SeqCst) != ends {
                 self.known.invalidate(&session).await;
             }
+        }
+        Ok(found)
+    }
+
+    /// What stands for a session where this API key is shown; `None` when it is nobody's.
+    pub(crate) async fn session_of_key(&self, api_key: &str) -> Result<Option<SessionId>> {
+        let digest = Digest::of(api_key);
+        if let Some(known) = self.keys.get(&digest).await {
+            return Ok(Some(known));
+        }
+        let found = self.store.key_holder(&digest).await?.map(SessionId::from);
+        if let Some(session) = found {
+            self.keys.insert(digest, session).await;
         }
         Ok(found)
     }

@@ -21,6 +21,7 @@ mod row;
 mod run;
 mod schema;
 mod search;
+mod service_account;
 mod session;
 mod sqlite;
 mod steady;

@@ -65,6 +65,18 @@ table! {
     use diesel::sql_types::*;
     use crate::store::types::sql;
 
+    service_accounts (user_id) {
+        user_id -> sql::Id,
+        key_hash -> Binary,
+        scopes -> Text,
+        created_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
     conversations (id) {
         id -> sql::Id,
         title -> Text,
@@ -185,6 +197,7 @@ table! {
 
 joinable!(sessions -> users (user_id));
 joinable!(refresh_tokens -> sessions (session_id));
+joinable!(service_accounts -> users (user_id));
 joinable!(members -> users (user_id));
 joinable!(members -> conversations (conversation_id));
 joinable!(contexts -> conversations (conversation_id));
@@ -195,6 +208,7 @@ allow_tables_to_appear_in_same_query!(
     users,
     sessions,
     refresh_tokens,
+    service_accounts,
     conversations,
     members,
     contexts,

@@ -137,8 +137,8 @@ impl Store {
         Ok(row.map(Into::into))
     }
 
-    /// The account with this username or email, and the hash of its password: for who signs in.
-    pub(crate) async fn account(&self, name: &str) -> Result<Option<(User, String)>> {
+    /// The account with this username or email, and the hash of its password if it has one: for who signs in.
+    pub(crate) async fn account(&self, name: &str) -> Result<Option<(User, Option<String>)>> {
         let key = key(name);
         let row: Option<(UserRow, String)> = read!(self, |connection| {
             users::table
@@ -148,7 +148,16 @@ impl Store {
                 .await
                 .optional()?
         });
-        Ok(row.map(|(user, password_hash)| (user.into(), password_hash)))
+        Ok(row.map(|(user, password_hash)| (user.into(), Some(password_hash).filter(|hash| !hash.is_empty()))))
+    }
+
+    /// Makes a person's account an admin's; false when it is no person's any more.
+    pub(crate) async fn promote_user(&self, user: UserId, now: Timestamp) -> Result<bool> {
+        transaction!(self, "promote_user", |connection| {
+            let person = users::table.find(user).filter(users::role.eq(Role::User));
+            let promoted = diesel::update(person).set((users::role.eq(Role::Admin), users::updated_at.eq(now)));
+            Ok(promoted.execute(connection).await? > 0)
+        })
     }
 
     /// The hash of the user's own password.
@@ -274,12 +283,12 @@ impl Store {
 }
 
 /// Names are unique, and found, without regard to case.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     name.to_lowercase()
 }
 
 /// Names what is taken: PostgreSQL tells the constraint, SQLite the column.
-fn taken(error: DieselError) -> Error {
+pub(super) fn taken(error: DieselError) -> Error {
     if let DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, details) = &error {
         let constraint = details.constraint_name().unwrap_or_else(|| details.message());
         for (what, names) in

@@ -2,17 +2,21 @@
 //! place over HTTP.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use colloquy::{proto::DESCRIPTORS, session::analytics};
+use colloquy::{model::scope::SCOPES, proto::DESCRIPTORS, session::analytics};
 use futures_util::{StreamExt as _, stream};
 use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
-use crate::harness::{Actor, PASSWORD, Rpc, Server, reason};
+use crate::{
+    harness::{Actor, PASSWORD, Rpc, Server, reason},
+    service_accounts::{ADMIN, admin, service},
+};
 
 /// What callers get, from left to right: anonymous, a stranger to the conversation, its viewer, member and owner.
 type Access = [Code; 5];
@@ -106,6 +110,9 @@ const ROWS: &[(&str, &str, Access)] = &[
     ("PresenceService/WatchPresence", r#"{"conversation_id":"{conversation}"}"#, READERS),
     ("PresenceService/WatchPresence", "{}", SIGNED_IN),
     ("AdminService/GetConnectionAnalytics", "{}", ADMINS),
+    ("AdminService/CreateServiceAccount", r#"{"name":"{new}","scopes":["chat:*"]}"#, ADMINS),
+    ("AdminService/ListServiceAccounts", r#"{"page_size":1}"#, ADMINS),
+    ("AdminService/DeleteServiceAccount", r#"{"service_account_id":"{guest}"}"#, ADMINS),
     ("SessionService/GetConnectionHealth", "{}", SIGNED_IN),
     ("SessionService/Connect", r#"{"frame":{"id":"1","ping":{}}}"#, SIGNED_IN),
 ];
@@ -172,12 +179,71 @@ async fn over_http_every_rpc_answers_whom_it_should() {
     .await;
 }
 
+/// What a service gets that is not a member: with the scope what any stranger gets, without it nothing.
+fn of_service(name: &str, access: Access, has_scope: bool) -> Code {
+    match Rpc::named(name).scope() {
+        _ if access[0] == O => O,
+        Some(_) if has_scope => access[1],
+        _ => P,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_grpc_a_service_does_what_its_scopes_allow_and_nothing_else() {
+    let cast = Cast::assemble().await;
+    let services = Services::assemble(&cast).await;
+    let named = |status: &Status| status.get_details_error_info().unwrap().metadata.get("scope").cloned();
+    let mut wrong = Vec::new();
+    for (name, template, access) in ROWS {
+        let rpc = Rpc::named(name);
+        for (has_scope, actor) in services.of(&rpc) {
+            let request = cast.request(template, &cast.callers, 1).await;
+            let expected = of_service(name, *access, has_scope);
+            let answer = rpc.over_grpc(actor, &request).await;
+            let is_right = match &answer {
+                Ok(_) => expected == O,
+                Err(status) if !has_scope && expected == P => status.code() == P && named(status) == rpc.scope(),
+                Err(status) => status.code() == expected,
+            };
+            wrong.extend((!is_right).then(|| format!("{name} {has_scope}: wanted {expected:?}, got {answer:?}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_a_service_does_what_its_scopes_allow_and_nothing_else() {
+    let cast = Cast::assemble().await;
+    let services = Services::assemble(&cast).await;
+    let mut wrong = Vec::new();
+    for (name, template, access) in ROWS {
+        let rpc = Rpc::named(name);
+        if rpc.takes_stream() {
+            continue;
+        }
+        for (has_scope, actor) in services.of(&rpc) {
+            let request = cast.request(template, &cast.callers, 1).await;
+            let expected = of_service(name, *access, has_scope);
+            let answer = rpc.over_http(actor, &request).await;
+            let is_named = has_scope || expected != P || {
+                answer.json()["error"]["details"][0]["metadata"]["scope"].as_str() == rpc.scope().as_deref()
+            };
+            let is_right = answer.status == http_status(&rpc, expected) && is_named;
+            wrong.extend((!is_right).then(|| format!("{name} {has_scope}: wanted {expected:?}, got {answer:?}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_is_none_is_refused_wherever_one_is_needed() {
-    let impostor = Server::start().await.visitor().with_token("clq_not_a_token");
-    for (name, ..) in ROWS.iter().filter(|(_, _, access)| access[0] == U) {
-        let refused = Rpc::named(name).over_grpc(&impostor, &json!({})).await;
-        assert_eq!(reason(refused), (U, "UNAUTHENTICATED".into()), "{name}");
+    let visitor = Server::start().await.visitor();
+    for credential in ["clq_not_a_token", "clq_ak_not_a_key"] {
+        let impostor = visitor.with_token(credential);
+        for (name, ..) in ROWS.iter().filter(|(_, _, access)| access[0] == U) {
+            let refused = Rpc::named(name).over_grpc(&impostor, &json!({})).await;
+            assert_eq!(reason(refused), (U, "UNAUTHENTICATED".into()), "{name}");
+        }
     }
 }
 
@@ -227,6 +293,30 @@ struct Cast {
     guest: Actor,
 }
 
+/// Services that may do one thing each, and services that may do everything else.
+struct Services(BTreeMap<Option<String>, [Actor; 2]>);
+
+impl Services {
+    async fn assemble(cast: &Cast) -> Self {
+        let root = admin(&cast.server).await;
+        let asked: BTreeSet<Option<String>> = Rpc::all().iter().map(Rpc::scope).collect();
+        let mut services = BTreeMap::new();
+        for scope in asked {
+            let only: Vec<&str> = scope.iter().map(String::as_str).collect();
+            let others: Vec<&str> = SCOPES.iter().copied().filter(|other| Some(*other) != scope.as_deref()).collect();
+            let pair = [service(&root, &new_name(), &only).await, service(&root, &new_name(), &others).await];
+            services.insert(scope, pair);
+        }
+        Self(services)
+    }
+
+    /// Who has the scope that an RPC asks for, and who has all others.
+    fn of(&self, rpc: &Rpc) -> [(bool, &Actor); 2] {
+        let [right, wrong] = &self.0[&rpc.scope()];
+        [(true, right), (false, wrong)]
+    }
+}
+
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
 fn new_name() -> String {
@@ -235,7 +325,7 @@ fn new_name() -> String {
 
 impl Cast {
     async fn assemble() -> Self {
-        let server = Server::start().await;
+        let server = Server::with(&ADMIN).await;
         let callers = [
             server.visitor(),
             server.register("stranger").await,

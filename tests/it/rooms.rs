@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "lifecycle",
         ],
     ),
-    ("cli", &["app", "store", "config", "lifecycle", "telemetry", "llm"]),
+    ("cli", &["app", "store", "config", "model", "error", "lifecycle", "telemetry", "llm"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

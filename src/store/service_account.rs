@@ -1,0 +1,159 @@
+//! Service accounts and their API keys.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::{
+    Store, page, read,
+    schema::{service_accounts, users},
+    transaction,
+    user::{key, taken},
+};
+use crate::{
+    error::Result,
+    model::{
+        clock::Timestamp,
+        credential::Digest,
+        ids::{SessionId, UserId},
+        page::{Page, PageRequest},
+        scope::Scopes,
+        service_account::ServiceAccount,
+        session::Identity,
+        user::Role,
+    },
+};
+
+/// What people see of an account.
+type AccountRow = (UserId, String, String, bool, Timestamp);
+
+impl Store {
+    /// Makes an account: a user whom no password fits and no email reaches.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`](crate::error::Error::AlreadyExists) when the name is taken.
+    pub(crate) async fn insert_service_account(&self, account: &ServiceAccount, api_key: &Digest) -> Result<()> {
+        transaction!(self, "insert_service_account", |connection| {
+            let user = (
+                users::id.eq(account.id),
+                users::username.eq(&account.name),
+                users::username_key.eq(key(&account.name)),
+                users::email.eq(""),
+                // Unique, and no email of anybody's.
+                users::email_key.eq(account.id.to_string()),
+                users::display_name.eq(""),
+                users::role.eq(Role::Service),
+                users::is_active.eq(account.is_active),
+                users::password_hash.eq(""),
+                users::created_at.eq(account.created_at),
+                users::updated_at.eq(account.created_at),
+            );
+            diesel::insert_into(users::table).values(user).execute(connection).await.map_err(taken)?;
+            let own = (
+                service_accounts::user_id.eq(account.id),
+                service_accounts::key_hash.eq(api_key.as_bytes()),
+                service_accounts::scopes.eq(account.scopes.words().join(" ")),
+                service_accounts::created_at.eq(account.created_at),
+            );
+            diesel::insert_into(service_accounts::table).values(own).execute(connection).await?;
+            Ok(())
+        })
+    }
+
+    /// The accounts, newest first.
+    pub(crate) async fn service_accounts(&self, request: &PageRequest) -> Result<Page<ServiceAccount>> {
+        let after: Option<UserId> = page::after(request, |key| key.parse().ok())?;
+        let rows: Vec<AccountRow> = read!(self, |connection| {
+            let mut query = service_accounts::table
+                .inner_join(users::table)
+                .order(service_accounts::user_id.desc())
+                .limit(request.fetch())
+                .select((
+                    users::id,
+                    users::username,
+                    service_accounts::scopes,
+                    users::is_active,
+                    service_accounts::created_at,
+                ))
+                .into_boxed();
+            if let Some(after) = after {
+                query = query.filter(service_accounts::user_id.lt(after));
+            }
+            query.load(connection).await?
+        });
+        let accounts = rows.into_iter().map(|(id, name, words, is_active, created_at)| ServiceAccount {
+            id,
+            name,
+            scopes: scopes(&words),
+            is_active,
+            created_at,
+        });
+        Ok(Page::cut(accounts.collect(), request, |account| account.id.to_string()))
+    }
+
+    /// Ends an account; false when there is none. Its user stays for what it wrote and owns, without a key and a claim to its
+    /// name.
+    pub(crate) async fn end_service_account(&self, id: UserId, now: Timestamp) -> Result<bool> {
+        transaction!(self, "end_service_account", |connection| {
+            let ended = diesel::delete(service_accounts::table.find(id)).execute(connection).await?;
+            if ended == 0 {
+                return Ok(false);
+            }
+            diesel::update(users::table.find(id))
+                .set((users::username_key.eq(id.to_string()), users::is_active.eq(false), users::updated_at.eq(now)))
+                .execute(connection)
+                .await?;
+            Ok(true)
+        })
+    }
+
+    /// The account whose API key this is.
+    pub(crate) async fn key_holder(&self, api_key: &Digest) -> Result<Option<UserId>> {
+        Ok(read!(self, |connection| {
+            service_accounts::table
+                .filter(service_accounts::key_hash.eq(api_key.as_bytes()))
+                .select(service_accounts::user_id)
+                .first(connection)
+                .await
+                .optional()?
+        }))
+    }
+
+    /// Who the service account acts as whose key stands where a session does; `None` when it has ended or is not active.
+    pub(super) async fn identity_of_key(&self, session: SessionId) -> Result<Option<Identity>> {
+        let found: Option<(UserId, String, Role, String)> = read!(self, |connection| {
+            service_accounts::table
+                .inner_join(users::table)
+                .filter(service_accounts::user_id.eq(UserId::from(session)))
+                .filter(users::is_active)
+                .select((users::id, users::username, users::role, service_accounts::scopes))
+                .first(connection)
+                .await
+                .optional()?
+        });
+        Ok(found.map(|(user_id, username, role, words)| Identity {
+            user_id,
+            username,
+            role,
+            scopes: Some(scopes(&words)),
+        }))
+    }
+
+    /// Those of the sessions that are keys of active service accounts.
+    pub(super) async fn keys_among(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>> {
+        let ids: Vec<UserId> = sessions.iter().copied().map(UserId::from).collect();
+        let active: Vec<UserId> = read!(self, |connection| {
+            service_accounts::table
+                .inner_join(users::table)
+                .filter(service_accounts::user_id.eq_any(ids))
+                .filter(users::is_active)
+                .select(service_accounts::user_id)
+                .load(connection)
+                .await?
+        });
+        Ok(active.into_iter().map(SessionId::from).collect())
+    }
+}
+
+fn scopes(words: &str) -> Scopes {
+    Scopes::of(words.split_whitespace().map(str::to_owned))
+}
