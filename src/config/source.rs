@@ -91,14 +91,15 @@ impl Sources {
     fn read_file(&mut self, path: &Path) -> Result<(), SettingError> {
         let wrong = |wanted: String| SettingError { name: "config".into(), value: path.display().to_string(), wanted };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let table: toml::Table = text.parse().map_err(|error| wrong(format!("is not TOML: {error}")))?;
+        let table: toml::Table =
+            text.parse().map_err(|error| wrong(format!("is not TOML: {}", fault(&error, &text))))?;
         for (name, value) in table {
             if name == "providers" {
-                self.providers = value.try_into().map_err(|error| wrong(format!("providers: {error}")))?;
+                self.providers = value.try_into().map_err(|error| wrong(format!("providers: {}", told(&error))))?;
                 continue;
             }
             if name == "mcp_servers" {
-                self.mcp_servers = value.try_into().map_err(|error| wrong(format!("mcp_servers: {error}")))?;
+                self.mcp_servers = value.try_into().map_err(|error| wrong(format!("mcp_servers: {}", told(&error))))?;
                 continue;
             }
             let text = match value {
@@ -113,6 +114,21 @@ impl Sources {
         }
         Ok(())
     }
+}
+
+/// What is wrong with a file, and in which line; the line itself may hold a secret.
+fn fault(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    format!("{place}{}", told(error))
+}
+
+/// The message of an error without what it quotes from the file, which may be a secret.
+fn told(error: &toml::de::Error) -> String {
+    let message = error.message();
+    // Every other part stands between quotes.
+    let parts = message.split('"').enumerate().map(|(at, part)| if at % 2 == 0 { part } else { "…" });
+    parts.collect::<Vec<_>>().join("\"").replace('\n', ", ")
 }
 
 /// What the environment says.
@@ -175,6 +191,27 @@ mod tests {
         assert_eq!(sources.of("log_level"), Source::Environment("LOG_LEVEL".to_owned()));
         assert_eq!(sources.of("redis_prefix"), Source::File(file.path().to_owned()));
         assert_eq!(sources.of("tools"), Source::Default);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_by_its_line_and_without_what_stands_there() {
+        for (text, said) in [
+            ("node = \"a\"\nopenai_api_key = sk-secret\n", "is not TOML: line 2: "),
+            ("bridge_key = \"sk-secret\n", "is not TOML: line 1: "),
+            (
+                "[[providers]]\nname = \"a\"\nkind = \"openai\"\ntools = \"sk-secret\"\n",
+                "providers: invalid type: string",
+            ),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai\"\napi_key = \"sk-secret\"\n", "unknown field `api_key`"),
+            ("[[mcp_servers]]\nname = \"a\"\nargs = \"sk-secret\"\n", "mcp_servers: invalid type: string"),
+            ("openai_api_kee = \"sk-secret\"\n", "there is no such setting, did you mean openai_api_key?"),
+            ("[server]\nkey = \"sk-secret\"\n", "there is no such setting"),
+        ] {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let fault = Sources::read(Some(file.path().to_owned()), nothing, &[]).unwrap_err().to_string();
+            assert!(fault.contains(said) && !fault.contains("secret"), "{fault}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ async fn settings_in_force_are_shown_with_what_sets_them_and_without_secrets() {
         jwt_issuer = \"of the file\"
         openai_api_key = \"secret of the file\"
         redis_prefix = \"beaten\"
+        local_model_url = \"http://somebody:secret@127.0.0.1:8001/v1\"
         [[providers]]
         name = \"vllm\"
         kind = \"openai\"
@@ -36,6 +37,7 @@ async fn settings_in_force_are_shown_with_what_sets_them_and_without_secrets() {
         "openai_api_key = \"[redacted]\"  # file",
         "ticket_ttl = \"30\"  # default",
         "anthropic_api_key = \"\"  # default",
+        "local_model_url = \"http://[redacted]@127.0.0.1:8001/v1\"  # file",
         "name = \"vllm\"",
         "base_url = \"http://[redacted]@127.0.0.1:8000/v1\"",
         "api_key_env = \"VLLM_KEY\"  # the key is not set",
