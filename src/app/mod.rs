@@ -3,6 +3,7 @@
 mod accounts;
 pub mod database;
 mod health;
+mod issuers;
 mod limits;
 mod live;
 pub mod operator;
@@ -70,6 +71,7 @@ use crate::{
         limits::Limits as RateLimits,
         members::Members,
         messages::{Messages, Rules},
+        outsiders::Outsiders,
         passwords::Passwords,
         presence::Presences,
         runs::{Limits, Makers, Runs},
@@ -145,6 +147,7 @@ impl App {
             tickets: Tickets::new(clock, redis.clone(), settings.ticket_ttl),
             throttle: throttle.clone(),
             identities: identities.clone(),
+            outsiders: Outsiders::new(store.clone(), clock, issuers::open(settings, clock)?),
             registration: settings.registration,
             session_ttl: settings.refresh_token_ttl,
         });

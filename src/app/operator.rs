@@ -4,7 +4,7 @@ use std::fs::File;
 
 use anyhow::{Context as _, bail};
 
-use super::{accounts, database};
+use super::{accounts, database, issuers};
 use crate::{
     config::Settings,
     live::{signal::Signals, throttle::Throttle, ticket::Tickets},
@@ -13,6 +13,7 @@ use crate::{
         accounts::{Accounts, Parts},
         identity::Identities,
         operator::Operator,
+        outsiders::Outsiders,
         passwords::Passwords,
         tokens::Tokens,
     },
@@ -48,6 +49,7 @@ pub async fn open(settings: &Settings) -> anyhow::Result<Office> {
         tickets: Tickets::new(clock, None, settings.ticket_ttl),
         throttle: Throttle::new(clock, None, accounts::throttle(settings)),
         identities: Identities::new(store.clone(), clock, signals),
+        outsiders: Outsiders::new(store.clone(), clock, issuers::open(settings, clock)?),
         registration: settings.registration,
         session_ttl: settings.refresh_token_ttl,
     });

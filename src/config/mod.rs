@@ -1,6 +1,7 @@
 //! Every setting: defaults < file < environment < flags. All are read and checked before anything is opened; only this
 //! room reads the environment.
 
+mod issuer;
 mod mcp;
 mod provider;
 mod source;
@@ -9,6 +10,7 @@ mod value;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use self::{
+    issuer::Issuer,
     mcp::McpServer,
     provider::{Provider, ProviderKind},
     source::{Source, unknown_variables},
@@ -53,6 +55,8 @@ macro_rules! settings {
             pub providers: Vec<Provider>,
             /// MCP servers of the file's `[[mcp_servers]]`.
             pub mcp_servers: Vec<McpServer>,
+            /// Outside issuers of the file's `[[issuers]]`.
+            pub issuers: Vec<Issuer>,
         }
 
         /// One setting, for people.
@@ -98,6 +102,7 @@ macro_rules! settings {
                     },)*
                     providers: sources.providers,
                     mcp_servers: sources.mcp_servers,
+                    issuers: sources.issuers,
                 })
             }
         }
@@ -328,6 +333,7 @@ impl Settings {
     /// The first setting that is wrong or unknown.
     pub fn load(file: Option<PathBuf>, flags: &[(String, String)]) -> Result<Self, SettingError> {
         let mut settings = Self::read(Sources::read(file, source::variable, flags)?)?;
+        issuer::check(&settings.issuers, &settings.jwt_issuer)?;
         if settings.node.is_empty() {
             settings.node = gethostname::gethostname().to_string_lossy().into_owned();
         }

@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{McpServer, Provider, SETTINGS, Secret, Setting, SettingError, mcp};
+use serde::de::DeserializeOwned;
+
+use super::{Issuer, McpServer, Provider, SETTINGS, Secret, Setting, SettingError, mcp};
 
 /// How the names of the settings' variables begin.
 const PREFIX: &str = "COLLOQUY_";
@@ -47,6 +49,7 @@ pub(super) struct Sources {
     texts: BTreeMap<&'static str, (String, Source)>,
     pub(super) providers: Vec<Provider>,
     pub(super) mcp_servers: Vec<McpServer>,
+    pub(super) issuers: Vec<Issuer>,
 }
 
 impl Sources {
@@ -94,25 +97,31 @@ impl Sources {
         let table: toml::Table =
             text.parse().map_err(|error| wrong(format!("is not TOML: {}", fault(&error, &text))))?;
         for (name, value) in table {
-            if name == "providers" {
-                self.providers = value.try_into().map_err(|error| wrong(format!("providers: {}", told(&error))))?;
-                continue;
+            match name.as_str() {
+                "providers" => self.providers = entries(&name, value).map_err(wrong)?,
+                "mcp_servers" => self.mcp_servers = entries(&name, value).map_err(wrong)?,
+                "issuers" => self.issuers = entries(&name, value).map_err(wrong)?,
+                _ => drop(self.texts.insert(known(&name)?.name, (plain(value), Source::File(path.to_owned())))),
             }
-            if name == "mcp_servers" {
-                self.mcp_servers = value.try_into().map_err(|error| wrong(format!("mcp_servers: {}", told(&error))))?;
-                continue;
-            }
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Array(entries) => {
-                    let entries: Vec<_> = entries.iter().map(|entry| entry.as_str().unwrap_or_default()).collect();
-                    entries.join(",")
-                }
-                other => other.to_string(),
-            };
-            self.texts.insert(known(&name)?.name, (text, Source::File(path.to_owned())));
         }
         Ok(())
+    }
+}
+
+/// The tables of an array of them.
+fn entries<T: DeserializeOwned>(name: &str, value: toml::Value) -> Result<Vec<T>, String> {
+    value.try_into().map_err(|error| format!("{name}: {}", told(&error)))
+}
+
+/// A value of the file as the other sources write it.
+fn plain(value: toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text,
+        toml::Value::Array(entries) => {
+            let entries: Vec<_> = entries.iter().map(|entry| entry.as_str().unwrap_or_default()).collect();
+            entries.join(",")
+        }
+        other => other.to_string(),
     }
 }
 

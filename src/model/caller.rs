@@ -18,7 +18,7 @@ pub struct Caller {
     pub role: Role,
     /// What an API key is good for; `None` for people, whom no scope binds.
     pub scopes: Option<Scopes>,
-    /// The signed-in session that the credential belongs to, or what stands for one: the id of a service account.
+    /// The signed-in session that the credential belongs to, or what stands for one: the id of an account that needs none.
     pub session_id: SessionId,
     /// When the credential expires.
     pub expires_at: Timestamp,

@@ -64,9 +64,9 @@ ids! {
 }
 
 impl From<UserId> for SessionId {
-    /// What stands for a session where a service account calls: it has one key, which needs no name of its own.
-    fn from(service_account: UserId) -> Self {
-        Self(service_account.0)
+    /// What stands for a session where an account calls that needs none: by its API key, or an outside issuer's token.
+    fn from(account: UserId) -> Self {
+        Self(account.0)
     }
 }
 

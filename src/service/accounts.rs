@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{identity::Identities, passwords::Passwords, text::nul_fault, tokens::Tokens};
+use super::{identity::Identities, outsiders::Outsiders, passwords::Passwords, text::nul_fault, tokens::Tokens};
 use crate::{
     config::Registration,
     error::{Error, Result},
@@ -54,6 +54,8 @@ pub struct Parts {
     pub throttle: Throttle,
     /// Knows who is signed in.
     pub identities: Identities,
+    /// Knows who signs in elsewhere.
+    pub outsiders: Outsiders,
     /// Who may register.
     pub registration: Registration,
     /// How long a session lasts without a refresh.
@@ -219,7 +221,7 @@ impl Accounts {
         self.0.tokens.public_keys().await
     }
 
-    /// Who a credential belongs to. What kind it is, is seen by its form; tokens of outside issuers will be told apart here.
+    /// Who a credential belongs to. What kind it is, is seen by its form and, of a JWT, by the issuer that it names.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] when it is worth nothing.
@@ -230,6 +232,9 @@ impl Accounts {
         if credential.starts_with(credential::API_KEY) {
             let session = self.0.identities.session_of_key(credential).await?.ok_or(NO_KEY)?;
             return self.caller(session, Timestamp::NEVER).await?.ok_or(NO_KEY);
+        }
+        if let Some((user, expires_at)) = self.0.outsiders.recognise(credential).await? {
+            return self.caller(SessionId::from(user), expires_at).await?.ok_or(SIGNED_OUT);
         }
         let claimed = self.0.tokens.verify(credential).await?;
         let caller = self.caller(claimed.session_id, claimed.expires_at).await?.ok_or(SIGNED_OUT)?;

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod members;
 pub mod messages;
 pub mod operator;
+pub mod outsiders;
 pub mod passwords;
 pub mod presence;
 mod prompt;

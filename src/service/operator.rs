@@ -44,7 +44,10 @@ impl Operator {
     /// [`Error::NotFound`] when there is none, [`Error::FailedPrecondition`] when it is a service's.
     pub async fn promote(&self, name: &str) -> Result<User> {
         let user = self.person(name).await?;
-        if user.role != Role::Admin && self.store.promote_user(user.id, self.clock.now()).await? {
+        if user.role == Role::User {
+            if !self.store.promote_user(user.id, self.clock.now()).await? {
+                return Err(Error::NotFound("user"));
+            }
             tracing::info!(user_id = %user.id, "account promoted");
         }
         Ok(User { role: Role::Admin, ..user })

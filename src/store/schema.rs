@@ -77,6 +77,18 @@ table! {
     use diesel::sql_types::*;
     use crate::store::types::sql;
 
+    outside_users (issuer, subject) {
+        issuer -> Text,
+        subject -> Text,
+        user_id -> sql::Id,
+        created_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
     conversations (id) {
         id -> sql::Id,
         title -> Text,
@@ -198,6 +210,7 @@ table! {
 joinable!(sessions -> users (user_id));
 joinable!(refresh_tokens -> sessions (session_id));
 joinable!(service_accounts -> users (user_id));
+joinable!(outside_users -> users (user_id));
 joinable!(members -> users (user_id));
 joinable!(members -> conversations (conversation_id));
 joinable!(contexts -> conversations (conversation_id));
@@ -209,6 +222,7 @@ allow_tables_to_appear_in_same_query!(
     sessions,
     refresh_tokens,
     service_accounts,
+    outside_users,
     conversations,
     members,
     contexts,

@@ -14,11 +14,10 @@ use crate::{
     model::{
         clock::Timestamp,
         credential::Digest,
-        ids::{SessionId, UserId},
+        ids::UserId,
         page::{Page, PageRequest},
         scope::Scopes,
         service_account::ServiceAccount,
-        session::Identity,
         user::Role,
     },
 };
@@ -117,43 +116,9 @@ impl Store {
                 .optional()?
         }))
     }
-
-    /// Who the service account acts as whose key stands where a session does; `None` when it has ended or is not active.
-    pub(super) async fn identity_of_key(&self, session: SessionId) -> Result<Option<Identity>> {
-        let found: Option<(UserId, String, Role, String)> = read!(self, |connection| {
-            service_accounts::table
-                .inner_join(users::table)
-                .filter(service_accounts::user_id.eq(UserId::from(session)))
-                .filter(users::is_active)
-                .select((users::id, users::username, users::role, service_accounts::scopes))
-                .first(connection)
-                .await
-                .optional()?
-        });
-        Ok(found.map(|(user_id, username, role, words)| Identity {
-            user_id,
-            username,
-            role,
-            scopes: Some(scopes(&words)),
-        }))
-    }
-
-    /// Those of the sessions that are keys of active service accounts.
-    pub(super) async fn keys_among(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>> {
-        let ids: Vec<UserId> = sessions.iter().copied().map(UserId::from).collect();
-        let active: Vec<UserId> = read!(self, |connection| {
-            service_accounts::table
-                .inner_join(users::table)
-                .filter(service_accounts::user_id.eq_any(ids))
-                .filter(users::is_active)
-                .select(service_accounts::user_id)
-                .load(connection)
-                .await?
-        });
-        Ok(active.into_iter().map(SessionId::from).collect())
-    }
 }
 
-fn scopes(words: &str) -> Scopes {
+/// Scopes as they are stored.
+pub(super) fn scopes(words: &str) -> Scopes {
     Scopes::of(words.split_whitespace().map(str::to_owned))
 }

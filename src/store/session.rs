@@ -175,7 +175,7 @@ impl Store {
         })
     }
 
-    /// Who the session acts as, or the API key that stands for one; `None` when it has ended or its user may not sign in any
+    /// Who the session acts as, or the account whose id stands for one; `None` when it has ended or its user may not sign in any
     /// more.
     pub(crate) async fn identity(&self, session: SessionId, now: Timestamp) -> Result<Option<Identity>> {
         let found: Option<(UserId, String, Role)> = read!(self, |connection| {
@@ -191,11 +191,11 @@ impl Store {
         });
         match found {
             Some((user_id, username, role)) => Ok(Some(Identity { user_id, username, role, scopes: None })),
-            None => self.identity_of_key(session).await,
+            None => self.standing_identity(session).await,
         }
     }
 
-    /// Those of the sessions, and of the API keys that stand for one, that are open and whose users may sign in.
+    /// Those of the sessions, and of the accounts whose ids stand for one, that are open and whose users may sign in.
     pub(crate) async fn open_among(&self, ids: &[SessionId], now: Timestamp) -> Result<HashSet<SessionId>> {
         let open: Vec<SessionId> = read!(self, |connection| {
             sessions::table
@@ -210,7 +210,7 @@ impl Store {
         let mut open: HashSet<SessionId> = open.into_iter().collect();
         let others: Vec<SessionId> = ids.iter().copied().filter(|id| !open.contains(id)).collect();
         if !others.is_empty() {
-            open.extend(self.keys_among(&others).await?);
+            open.extend(self.standing_among(&others).await?);
         }
         Ok(open)
     }

@@ -160,10 +160,11 @@ impl Store {
         })
     }
 
-    /// The hash of the user's own password.
+    /// The hash of the user's own password, if there is one.
     pub(crate) async fn password_hash(&self, user: UserId) -> Result<Option<String>> {
         Ok(read!(self, |connection| {
-            users::table.find(user).select(users::password_hash).first(connection).await.optional()?
+            let own = users::table.find(user).filter(users::password_hash.ne(""));
+            own.select(users::password_hash).first(connection).await.optional()?
         }))
     }
 

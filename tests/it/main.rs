@@ -27,6 +27,7 @@ mod grpcweb;
 mod harness;
 mod idlers;
 mod input;
+mod issuers;
 mod killed;
 mod limits;
 mod live;

@@ -50,6 +50,15 @@ const REFERENCE_TAIL: &str = r#"# A model provider; as many as needed. One named
 #url = "http://127.0.0.1:3001/mcp"
 # The environment variable that holds the bearer token.
 #bearer_env = "SEARCH_TOKEN"
+
+# An issuer whose tokens are let in besides our own; as many as needed. A user is made when a token first names somebody.
+#[[issuers]]
+# As its tokens name it (`iss`).
+#issuer = "https://securetoken.google.com/my-project"
+# Whom its tokens must be for (`aud`).
+#audience = "my-project"
+# Where its keys are: `https://…`, or `http://` to this machine.
+#jwks_url = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
 "#;
 
 fn read(path: &str) -> String {
@@ -126,7 +135,7 @@ fn the_reference_file_sets_everything_to_what_it_is() {
 
     let all = uncommented(&file);
     let mut table: toml::Table = all.parse().unwrap();
-    for part in ["providers", "mcp_servers"] {
+    for part in ["providers", "mcp_servers", "issuers"] {
         assert!(table.remove(part).is_some(), "{part} are shown");
     }
     for setting in SETTINGS {
@@ -152,7 +161,7 @@ fn the_reference_file_sets_everything_to_what_it_is() {
         assert_eq!((&set.source, &set.text), (&Source::File(path.clone()), &default.text), "{}", set.name);
     }
     let settings = Settings::load(Some(path), &[]).unwrap();
-    assert_eq!((settings.providers.len(), settings.mcp_servers.len()), (1, 2));
+    assert_eq!((settings.providers.len(), settings.mcp_servers.len(), settings.issuers.len()), (1, 2, 1));
 }
 
 /// Every text of the sources that is quoted and named as a metric is.
