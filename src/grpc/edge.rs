@@ -2,7 +2,6 @@
 //! leave an act half done, and that one who stays away without leaving holds nothing.
 
 use std::{
-    collections::{HashMap, HashSet},
     convert::Infallible,
     future::Future,
     net::SocketAddr,
@@ -14,7 +13,7 @@ use std::{
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
+use prost_reflect::DescriptorPool;
 use tokio::time::MissedTickBehavior;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
@@ -24,15 +23,13 @@ use uuid::Uuid;
 use super::{
     body::{Spanned, Timed},
     limits::Sign,
+    methods::Methods,
     stall::Streams,
 };
 use crate::{
     error::Error,
     lifecycle::Lifecycle,
-    model::{
-        caller::{Caller, Origin},
-        scope::Scope,
-    },
+    model::caller::{Caller, Origin},
     proto::DESCRIPTORS,
     service::{accounts::Accounts, limits::Limits},
 };
@@ -59,13 +56,7 @@ struct Shared {
     limits: Limits,
     sign: Sign,
     lifecycle: Lifecycle,
-    public: HashSet<String>,
-    /// What RPCs ask of API keys; those that are not here are not for service accounts.
-    scopes: HashMap<String, Scope>,
-    /// The RPCs that take a stream of requests.
-    takes_stream: HashSet<String>,
-    /// The RPCs that answer with a stream.
-    gives_stream: HashSet<String>,
+    methods: Methods,
     streams: Streams,
     bridge_key: String,
     bounds: Bounds,
@@ -100,10 +91,7 @@ impl EdgeLayer {
             limits,
             sign,
             lifecycle,
-            public: public_paths(&contract)?,
-            scopes: scopes(&contract)?,
-            takes_stream: paths(&contract, MethodDescriptor::is_client_streaming).collect(),
-            gives_stream: paths(&contract, MethodDescriptor::is_server_streaming).collect(),
+            methods: Methods::of(&contract)?,
             streams: Streams::default(),
             bridge_key,
             bounds,
@@ -182,8 +170,8 @@ impl Shared {
         let is_bridge = self.is_bridge(request.headers());
         let origin = origin(&request, is_bridge);
         let path = request.uri().path();
-        let (takes_stream, gives_stream) = (self.takes_stream.contains(path), self.gives_stream.contains(path));
-        let caller = match self.public.contains(path) {
+        let (takes_stream, gives_stream) = (self.methods.takes_stream(path), self.methods.gives_stream(path));
+        let caller = match self.methods.is_public(path) {
             true => Ok(None),
             false => self.caller(request.headers(), path == CONNECT).await.map(Some),
         };
@@ -240,7 +228,7 @@ impl Shared {
     /// Whether the caller's API key, if it is one, is good for the RPC.
     fn check_scope(&self, path: &str, caller: &Caller) -> Result<(), Error> {
         let Some(scopes) = &caller.scopes else { return Ok(()) };
-        let needed = self.scopes.get(path).copied();
+        let needed = self.methods.scope(path);
         if needed.is_some_and(|scope| scopes.allow(scope)) { Ok(()) } else { Err(Error::OutOfScope(needed)) }
     }
 
@@ -334,53 +322,4 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(amount)),
         _ => None,
     }
-}
-
-/// The RPCs that need no credential: those that the contract marks, and the standard health and reflection services.
-fn public_paths(contract: &DescriptorPool) -> anyhow::Result<HashSet<String>> {
-    let public = contract
-        .get_extension_by_name("colloquy.v1.public")
-        .ok_or_else(|| anyhow::anyhow!("the contract does not define colloquy.v1.public"))?;
-    let is_public = |method: &MethodDescriptor| *method.options().get_extension(&public) == Value::Bool(true);
-    let mut paths: HashSet<String> = paths(contract, is_public).collect();
-    for standard in [
-        "grpc.health.v1.Health/Check",
-        "grpc.health.v1.Health/Watch",
-        "grpc.health.v1.Health/List",
-        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-    ] {
-        paths.insert(format!("/{standard}"));
-    }
-    Ok(paths)
-}
-
-/// What each RPC asks of API keys, as the contract says.
-fn scopes(contract: &DescriptorPool) -> anyhow::Result<HashMap<String, Scope>> {
-    let option = contract
-        .get_extension_by_name("colloquy.v1.scope")
-        .ok_or_else(|| anyhow::anyhow!("the contract does not define colloquy.v1.scope"))?;
-    let mut scopes = HashMap::new();
-    for method in methods(contract).filter(|method| method.options().has_extension(&option)) {
-        let options = method.options();
-        let value = options.get_extension(&option);
-        let name = value.as_str().unwrap_or_default();
-        let scope = Scope::named(name).ok_or_else(|| anyhow::anyhow!("{}: no scope {name:?}", method.full_name()))?;
-        scopes.insert(path(&method), scope);
-    }
-    Ok(scopes)
-}
-
-/// The paths of the RPCs that are meant.
-fn paths(contract: &DescriptorPool, is_meant: impl Fn(&MethodDescriptor) -> bool) -> impl Iterator<Item = String> {
-    methods(contract).filter(move |method| is_meant(method)).map(|method| path(&method))
-}
-
-/// Every RPC of the contract.
-fn methods(contract: &DescriptorPool) -> impl Iterator<Item = MethodDescriptor> {
-    contract.services().flat_map(|service| service.methods().collect::<Vec<_>>())
-}
-
-fn path(method: &MethodDescriptor) -> String {
-    format!("/{}/{}", method.parent_service().full_name(), method.name())
 }

@@ -9,6 +9,7 @@ pub mod edge;
 mod frame;
 mod limits;
 mod message;
+mod methods;
 mod parse;
 pub mod presence;
 pub(crate) mod raw;

@@ -2,24 +2,23 @@
 //! place over HTTP.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use colloquy::{model::scope::SCOPES, proto::DESCRIPTORS, session::analytics};
+use colloquy::{proto::DESCRIPTORS, session::analytics};
 use futures_util::{StreamExt as _, stream};
 use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic::Code;
 
 use crate::{
     harness::{Actor, PASSWORD, Rpc, Server, reason},
-    service_accounts::{ADMIN, admin, service},
+    service_accounts::ADMIN,
 };
 
 /// What callers get, from left to right: anonymous, a stranger to the conversation, its viewer, member and owner.
-type Access = [Code; 5];
+pub(crate) type Access = [Code; 5];
 
 const CALLERS: [&str; 5] = ["anonymous", "stranger", "viewer", "member", "owner"];
 
@@ -37,7 +36,7 @@ const OWNERS: Access = [U, N, P, P, O];
 
 /// An RPC, a request, and what callers get for it. `{self}` is the caller, `{guest}` another viewer; `{message}` is the
 /// member's and `{reply}` its answer; `{session}` is the owner's.
-const ROWS: &[(&str, &str, Access)] = &[
+pub(crate) const ROWS: &[(&str, &str, Access)] = &[
     ("AuthService/Register", r#"{"username":"{new}","email":"{new}@example.com","password":"{password}"}"#, PUBLIC),
     ("AuthService/Login", r#"{"username":"{owner_name}","password":"{password}"}"#, PUBLIC),
     ("AuthService/RefreshToken", r#"{"refresh_token":"{refresh_token}"}"#, PUBLIC),
@@ -179,62 +178,6 @@ async fn over_http_every_rpc_answers_whom_it_should() {
     .await;
 }
 
-/// What a service gets that is not a member: with the scope what any stranger gets, without it nothing.
-fn of_service(name: &str, access: Access, has_scope: bool) -> Code {
-    match Rpc::named(name).scope() {
-        _ if access[0] == O => O,
-        Some(_) if has_scope => access[1],
-        _ => P,
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn over_grpc_a_service_does_what_its_scopes_allow_and_nothing_else() {
-    let cast = Cast::assemble().await;
-    let services = Services::assemble(&cast).await;
-    let named = |status: &Status| status.get_details_error_info().unwrap().metadata.get("scope").cloned();
-    let mut wrong = Vec::new();
-    for (name, template, access) in ROWS {
-        let rpc = Rpc::named(name);
-        for (has_scope, actor) in services.of(&rpc) {
-            let request = cast.request(template, &cast.callers, 1).await;
-            let expected = of_service(name, *access, has_scope);
-            let answer = rpc.over_grpc(actor, &request).await;
-            let is_right = match &answer {
-                Ok(_) => expected == O,
-                Err(status) if !has_scope && expected == P => status.code() == P && named(status) == rpc.scope(),
-                Err(status) => status.code() == expected,
-            };
-            wrong.extend((!is_right).then(|| format!("{name} {has_scope}: wanted {expected:?}, got {answer:?}")));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn over_http_a_service_does_what_its_scopes_allow_and_nothing_else() {
-    let cast = Cast::assemble().await;
-    let services = Services::assemble(&cast).await;
-    let mut wrong = Vec::new();
-    for (name, template, access) in ROWS {
-        let rpc = Rpc::named(name);
-        if rpc.takes_stream() {
-            continue;
-        }
-        for (has_scope, actor) in services.of(&rpc) {
-            let request = cast.request(template, &cast.callers, 1).await;
-            let expected = of_service(name, *access, has_scope);
-            let answer = rpc.over_http(actor, &request).await;
-            let is_named = has_scope || expected != P || {
-                answer.json()["error"]["details"][0]["metadata"]["scope"].as_str() == rpc.scope().as_deref()
-            };
-            let is_right = answer.status == http_status(&rpc, expected) && is_named;
-            wrong.extend((!is_right).then(|| format!("{name} {has_scope}: wanted {expected:?}, got {answer:?}")));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_is_none_is_refused_wherever_one_is_needed() {
     let visitor = Server::start().await.visitor();
@@ -286,46 +229,26 @@ async fn check(cast: &Cast, call: impl AsyncFn(&Rpc, &Actor, &Value, Code) -> Op
 }
 
 /// Those who call.
-struct Cast {
-    server: Server,
+pub(crate) struct Cast {
+    pub(crate) server: Server,
     /// In the order of [`CALLERS`].
-    callers: [Actor; 5],
+    pub(crate) callers: [Actor; 5],
     guest: Actor,
-}
-
-/// Services that may do one thing each, and services that may do everything else.
-struct Services(BTreeMap<Option<String>, [Actor; 2]>);
-
-impl Services {
-    async fn assemble(cast: &Cast) -> Self {
-        let root = admin(&cast.server).await;
-        let asked: BTreeSet<Option<String>> = Rpc::all().iter().map(Rpc::scope).collect();
-        let mut services = BTreeMap::new();
-        for scope in asked {
-            let only: Vec<&str> = scope.iter().map(String::as_str).collect();
-            let others: Vec<&str> = SCOPES.iter().copied().filter(|other| Some(*other) != scope.as_deref()).collect();
-            let pair = [service(&root, &new_name(), &only).await, service(&root, &new_name(), &others).await];
-            services.insert(scope, pair);
-        }
-        Self(services)
-    }
-
-    /// Who has the scope that an RPC asks for, and who has all others.
-    fn of(&self, rpc: &Rpc) -> [(bool, &Actor); 2] {
-        let [right, wrong] = &self.0[&rpc.scope()];
-        [(true, right), (false, wrong)]
-    }
 }
 
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
-fn new_name() -> String {
+pub(crate) fn new_name() -> String {
     format!("extra{}", NAMES.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Cast {
-    async fn assemble() -> Self {
-        let server = Server::with(&ADMIN).await;
+    pub(crate) async fn assemble() -> Self {
+        Self::on(Server::with(&ADMIN).await).await
+    }
+
+    /// Those who call this server.
+    pub(crate) async fn on(server: Server) -> Self {
         let callers = [
             server.visitor(),
             server.register("stranger").await,
@@ -337,7 +260,7 @@ impl Cast {
     }
 
     /// The request of a template, in a conversation of its own.
-    async fn request(&self, template: &str, callers: &[Actor; 5], caller: usize) -> Value {
+    pub(crate) async fn request(&self, template: &str, callers: &[Actor; 5], caller: usize) -> Value {
         let [_, _, viewer, member, owner] = callers;
         let mut text = template.replace("{password}", PASSWORD).replace("{new}", &new_name());
         text = text.replace("{owner_name}", "owner").replace("{guest}", &id_of_user(&self.guest).await);
@@ -393,7 +316,7 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
-fn http_status(rpc: &Rpc, code: Code) -> u16 {
+pub(crate) fn http_status(rpc: &Rpc, code: Code) -> u16 {
     let name = rpc.name();
     match code {
         O if name.contains("/Create") || name.contains("/Register") => 201,

@@ -7,7 +7,10 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::harness::{AUDIENCE, Actor, ISSUER, Issuer, IssuerKey, PASSWORD, Server, reason, within};
+use crate::{
+    contract::{Cast, ROWS},
+    harness::{AUDIENCE, Actor, ISSUER, Issuer, IssuerKey, PASSWORD, Rpc, Server, Socket, reason, within},
+};
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
@@ -75,7 +78,7 @@ async fn who_is_vouched_for_has_sockets_tickets_and_conversations() {
     assert_eq!(socket.answer_to("m").await["type"], "message.accepted");
     let (_, ticket) = ada.post("/api/v1/auth/ticket", json!({})).await;
     let path = format!("ws://{}/api/v1/ws?ticket={}", server.http(), ticket["ticket"].as_str().unwrap());
-    let mut by_ticket = crate::harness::Socket::open(&path).await;
+    let mut by_ticket = Socket::open(&path).await;
     by_ticket.until("connection.established").await;
 
     let change = json!({ "current_password": "", "new_password": "battery staple" });
@@ -84,6 +87,24 @@ async fn who_is_vouched_for_has_sockets_tickets_and_conversations() {
     server.data().sql("UPDATE users SET is_active = false WHERE username = 'ada'");
     assert_eq!(socket.close_code().await, 1008);
     within(Duration::from_secs(5), "the token is refused", async || ada.me().await.is_err()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outside_user_may_do_what_any_stranger_may() {
+    let key = IssuerKey::new("one", Algorithm::EdDSA);
+    let issuer = Issuer::start(&[&key]).await;
+    let cast = Cast::on(Server::configured(&issuer.trusted(), &[]).await).await;
+    let mut wrong = Vec::new();
+    for (at, (name, template, access)) in ROWS.iter().enumerate() {
+        let outsider = cast.server.visitor().with_token(key.token(&claims(&format!("subject {at}"))));
+        let request = cast.request(template, &cast.callers, 1).await;
+        // There is no password to change.
+        let expected = if *name == "UserService/ChangePassword" { Code::Unauthenticated } else { access[1] };
+        let answer = Rpc::named(name).over_grpc(&outsider, &request).await;
+        let got = answer.as_ref().map_or_else(|status| status.code(), |_| Code::Ok);
+        wrong.extend((got != expected).then(|| format!("{name}: wanted {expected:?}, got {answer:?}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

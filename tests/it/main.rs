@@ -47,6 +47,7 @@ mod reasons;
 mod redis;
 mod revocation;
 mod rooms;
+mod scopes;
 mod sending;
 mod service_accounts;
 mod sessions;
