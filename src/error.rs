@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{ids::UserId, limit::Rate};
+use crate::model::{ids::UserId, limit::Rate, scope::Scope};
 
 /// A fault of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub enum Error {
     /// The caller may see the resource but not do this.
     #[error("{0}")]
     PermissionDenied(&'static str),
+    /// The API key is not good for this: have its service account made with the scope, if there is one.
+    #[error("{}", unscoped(.0))]
+    OutOfScope(Option<Scope>),
     /// There is no such thing, or it is not the caller's to know of.
     #[error("no such {0}")]
     NotFound(&'static str),
@@ -103,7 +106,7 @@ impl Error {
             Self::TooLarge => "MESSAGE_TOO_LARGE",
             Self::ContentRejected(_) => "CONTENT_REJECTED",
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
-            Self::PermissionDenied(_) => "PERMISSION_DENIED",
+            Self::PermissionDenied(_) | Self::OutOfScope(_) => "PERMISSION_DENIED",
             Self::NotFound(_) => "NOT_FOUND",
             Self::AlreadyExists(_) => "ALREADY_EXISTS",
             Self::ConversationBusy => "CONVERSATION_BUSY",
@@ -152,6 +155,13 @@ impl Error {
     /// A state that cannot be, in a sentence for the log.
     pub fn internal(what: impl Into<anyhow::Error>) -> Self {
         Self::Internal(what.into())
+    }
+}
+
+fn unscoped(scope: &Option<Scope>) -> String {
+    match scope {
+        Some(scope) => format!("the API key has not the scope {scope}"),
+        None => "this is not for service accounts".to_owned(),
     }
 }
 

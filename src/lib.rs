@@ -8,6 +8,7 @@
 //! - `live`: events, signals, tickets, limits and cached answers: what may be lost
 //! - `llm`: model providers
 //! - `tools`: what models may call
+//! - `issuer`: whose tokens are let in besides our own
 //! - `service`: the rules, by noun
 //! - `session`: live connections of this node
 //! - `proto`: the contract as generated code
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod grpc;
+pub mod issuer;
 pub mod lifecycle;
 pub mod live;
 pub mod llm;

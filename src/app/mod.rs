@@ -5,8 +5,10 @@ mod admin;
 pub mod database;
 mod events;
 mod health;
+mod issuers;
 mod limits;
 mod live;
+pub mod operator;
 mod providers;
 mod tools;
 mod upkeep;
@@ -74,9 +76,11 @@ use crate::{
         members::Members,
         messages::{Messages, Rules},
         notifications::Notifications,
+        outsiders::Outsiders,
         passwords::Passwords,
         presence::Presences,
         runs::{Limits, Makers, Runs},
+        service_accounts::ServiceAccounts,
         tokens::Tokens,
         users::{self, Users},
     },
@@ -148,10 +152,12 @@ impl App {
             tickets: Tickets::new(clock, redis.clone(), settings.ticket_ttl),
             throttle: throttle.clone(),
             identities: identities.clone(),
+            outsiders: Outsiders::new(store.clone(), clock, issuers::open(settings, clock)?),
             registration: settings.registration,
             session_ttl: settings.refresh_token_ttl,
         });
 
+        let service_accounts = ServiceAccounts::new(store.clone(), clock, identities.clone());
         let access = Access::new(store.clone());
         let limits = Limits {
             context_tokens: settings.context_token_budget,
@@ -256,6 +262,7 @@ impl App {
                 settings,
                 (&store, redis.as_ref()),
                 identities,
+                service_accounts,
                 &sessions,
             )?))
             .add_service(

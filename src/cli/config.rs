@@ -44,6 +44,10 @@ pub(super) fn run(
             writeln!(out, "url = {}", quoted(&config::without_credentials(&server.url)))?;
         }
     }
+    for issuer in &settings.issuers {
+        writeln!(out, "\n[[issuers]]\nissuer = {}\naudience = {}", quoted(&issuer.issuer), quoted(&issuer.audience))?;
+        writeln!(out, "jwks_url = {}", quoted(&config::without_credentials(&issuer.jwks_url)))?;
+    }
     Ok(())
 }
 

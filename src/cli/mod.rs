@@ -1,10 +1,12 @@
 //! The commands: what each does is in its own file; here is how they are called and how they end.
 
+pub mod admin;
 pub mod bridge;
 pub mod config;
 pub mod core;
 pub mod db;
 pub mod serve;
+pub mod token;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -12,6 +14,7 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     config::{SettingError, Settings, unknown_variables},
+    error::Error,
     lifecycle::Lifecycle,
     llm, telemetry,
 };
@@ -47,6 +50,17 @@ enum Command {
     Db {
         #[command(subcommand)]
         action: db::Action,
+    },
+    /// Makes admins, with a server running or not.
+    Admin {
+        #[command(subcommand)]
+        action: admin::Action,
+    },
+    /// Prints an access token for an account, as for `grpcurl -H "authorization: Bearer …"`, with a server running or not. It is
+    /// good for `access_token_ttl`.
+    Token {
+        /// The account's username or its email
+        name: String,
     },
     /// Tells about the settings.
     Config {
@@ -112,6 +126,8 @@ async fn obey(cli: Cli) -> anyhow::Result<()> {
         Command::Core => core::run(&settings, ready_file, lifecycle).await,
         Command::Bridge { core } => bridge::run(&settings, &core, ready_file, lifecycle).await,
         Command::Db { action } => db::run(&settings, action).await,
+        Command::Admin { action } => admin::run(&settings, action).await,
+        Command::Token { name } => token::run(&settings, &name).await,
         Command::Config { action } => config::run(&settings, action, cli.common.config.clone(), &cli.common.flags()),
     }
 }
@@ -136,5 +152,11 @@ fn core_address(text: &str) -> Result<http::Uri, String> {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<SettingError>() || error.is::<llm::SettingsError>() { CONFIG } else { UNAVAILABLE }
+    if error.is::<SettingError>() || error.is::<llm::SettingsError>() {
+        return CONFIG;
+    }
+    match error.downcast_ref::<Error>() {
+        Some(Error::Invalid(_) | Error::NotFound(_) | Error::AlreadyExists(_) | Error::FailedPrecondition(_)) => USAGE,
+        _ => UNAVAILABLE,
+    }
 }

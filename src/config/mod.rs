@@ -2,6 +2,7 @@
 //! room reads the environment.
 
 mod event_type;
+mod issuer;
 mod mcp;
 mod provider;
 mod source;
@@ -11,6 +12,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use self::{
     event_type::EventType,
+    issuer::Issuer,
     mcp::McpServer,
     provider::{Provider, ProviderKind},
     source::{Source, unknown_variables},
@@ -57,6 +59,8 @@ macro_rules! settings {
             pub mcp_servers: Vec<McpServer>,
             /// Types of published events of the file's `[[event_types]]`.
             pub event_types: Vec<publication::EventType>,
+            /// Outside issuers of the file's `[[issuers]]`.
+            pub issuers: Vec<Issuer>,
         }
 
         /// One setting, for people.
@@ -103,6 +107,7 @@ macro_rules! settings {
                     providers: sources.providers,
                     mcp_servers: sources.mcp_servers,
                     event_types: sources.event_types,
+                    issuers: sources.issuers,
                 })
             }
         }
@@ -333,6 +338,7 @@ impl Settings {
     /// The first setting that is wrong or unknown.
     pub fn load(file: Option<PathBuf>, flags: &[(String, String)]) -> Result<Self, SettingError> {
         let mut settings = Self::read(Sources::read(file, source::variable, flags)?)?;
+        issuer::check(&settings.issuers, &settings.jwt_issuer)?;
         if settings.node.is_empty() {
             settings.node = gethostname::gethostname().to_string_lossy().into_owned();
         }

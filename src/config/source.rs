@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{EventType, McpServer, Provider, SETTINGS, Secret, Setting, SettingError, mcp};
+use serde::de::DeserializeOwned;
+
+use super::{EventType, Issuer, McpServer, Provider, SETTINGS, Secret, Setting, SettingError, mcp};
 use crate::model::publication;
 
 /// How the names of the settings' variables begin.
@@ -49,6 +51,7 @@ pub(super) struct Sources {
     pub(super) providers: Vec<Provider>,
     pub(super) mcp_servers: Vec<McpServer>,
     pub(super) event_types: Vec<publication::EventType>,
+    pub(super) issuers: Vec<Issuer>,
 }
 
 impl Sources {
@@ -93,33 +96,54 @@ impl Sources {
     fn read_file(&mut self, path: &Path) -> Result<(), SettingError> {
         let wrong = |wanted: String| SettingError { name: "config".into(), value: path.display().to_string(), wanted };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let table: toml::Table = text.parse().map_err(|error| wrong(format!("is not TOML: {error}")))?;
+        let table: toml::Table =
+            text.parse().map_err(|error| wrong(format!("is not TOML: {}", fault(&error, &text))))?;
         for (name, value) in table {
-            if name == "providers" {
-                self.providers = value.try_into().map_err(|error| wrong(format!("providers: {error}")))?;
-                continue;
-            }
-            if name == "mcp_servers" {
-                self.mcp_servers = value.try_into().map_err(|error| wrong(format!("mcp_servers: {error}")))?;
-                continue;
-            }
-            if name == "event_types" {
-                let types: Vec<EventType> = value.try_into().map_err(|error| wrong(format!("event_types: {error}")))?;
-                self.event_types = types.iter().map(EventType::check).collect::<Result<_, _>>()?;
-                continue;
-            }
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Array(entries) => {
-                    let entries: Vec<_> = entries.iter().map(|entry| entry.as_str().unwrap_or_default()).collect();
-                    entries.join(",")
+            match name.as_str() {
+                "providers" => self.providers = entries(&name, value).map_err(wrong)?,
+                "mcp_servers" => self.mcp_servers = entries(&name, value).map_err(wrong)?,
+                "event_types" => {
+                    let types: Vec<EventType> = entries(&name, value).map_err(wrong)?;
+                    self.event_types = types.iter().map(EventType::check).collect::<Result<_, _>>()?;
                 }
-                other => other.to_string(),
-            };
-            self.texts.insert(known(&name)?.name, (text, Source::File(path.to_owned())));
+                "issuers" => self.issuers = entries(&name, value).map_err(wrong)?,
+                _ => drop(self.texts.insert(known(&name)?.name, (plain(value), Source::File(path.to_owned())))),
+            }
         }
         Ok(())
     }
+}
+
+/// The tables of an array of them.
+fn entries<T: DeserializeOwned>(name: &str, value: toml::Value) -> Result<Vec<T>, String> {
+    value.try_into().map_err(|error| format!("{name}: {}", told(&error)))
+}
+
+/// A value of the file as the other sources write it.
+fn plain(value: toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text,
+        toml::Value::Array(entries) => {
+            let entries: Vec<_> = entries.iter().map(|entry| entry.as_str().unwrap_or_default()).collect();
+            entries.join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What is wrong with a file, and in which line; the line itself may hold a secret.
+fn fault(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    format!("{place}{}", told(error))
+}
+
+/// The message of an error without what it quotes from the file, which may be a secret.
+fn told(error: &toml::de::Error) -> String {
+    let message = error.message();
+    // Every other part stands between quotes.
+    let parts = message.split('"').enumerate().map(|(at, part)| if at % 2 == 0 { part } else { "…" });
+    parts.collect::<Vec<_>>().join("\"").replace('\n', ", ")
 }
 
 /// What the environment says.
@@ -182,6 +206,27 @@ mod tests {
         assert_eq!(sources.of("log_level"), Source::Environment("LOG_LEVEL".to_owned()));
         assert_eq!(sources.of("redis_prefix"), Source::File(file.path().to_owned()));
         assert_eq!(sources.of("tools"), Source::Default);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_by_its_line_and_without_what_stands_there() {
+        for (text, said) in [
+            ("node = \"a\"\nopenai_api_key = sk-secret\n", "is not TOML: line 2: "),
+            ("bridge_key = \"sk-secret\n", "is not TOML: line 1: "),
+            (
+                "[[providers]]\nname = \"a\"\nkind = \"openai\"\ntools = \"sk-secret\"\n",
+                "providers: invalid type: string",
+            ),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai\"\napi_key = \"sk-secret\"\n", "unknown field `api_key`"),
+            ("[[mcp_servers]]\nname = \"a\"\nargs = \"sk-secret\"\n", "mcp_servers: invalid type: string"),
+            ("openai_api_kee = \"sk-secret\"\n", "there is no such setting, did you mean openai_api_key?"),
+            ("[server]\nkey = \"sk-secret\"\n", "there is no such setting"),
+        ] {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let fault = Sources::read(Some(file.path().to_owned()), nothing, &[]).unwrap_err().to_string();
+            assert!(fault.contains(said) && !fault.contains("secret"), "{fault}");
+        }
     }
 
     #[test]

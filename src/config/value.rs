@@ -76,13 +76,22 @@ macro_rules! values {
 values! {
     SocketAddr: "an address and port such as 127.0.0.1:8080",
     PathBuf: "a path",
-    String: "a text",
     u32: "a whole number from 0 to 4294967295",
     u64: "a whole number from 0 to 18446744073709551615",
     usize: "a whole number",
     i64: "a whole number",
     bool: "true or false",
     SigningAlgorithm: "one of EdDSA RS256 HS256",
+}
+
+impl Value for String {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    fn shown(text: &str) -> String {
+        if text.contains("://") { without_credentials(text) } else { text.to_owned() }
+    }
 }
 
 impl Value for Duration {

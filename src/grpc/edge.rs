@@ -2,7 +2,6 @@
 //! leave an act half done, and that one who stays away without leaving holds nothing.
 
 use std::{
-    collections::HashSet,
     convert::Infallible,
     future::Future,
     net::SocketAddr,
@@ -14,7 +13,7 @@ use std::{
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
+use prost_reflect::DescriptorPool;
 use tokio::time::MissedTickBehavior;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
@@ -24,6 +23,7 @@ use uuid::Uuid;
 use super::{
     body::{Spanned, Timed},
     limits::Sign,
+    methods::Methods,
     stall::Streams,
 };
 use crate::{
@@ -56,11 +56,7 @@ struct Shared {
     limits: Limits,
     sign: Sign,
     lifecycle: Lifecycle,
-    public: HashSet<String>,
-    /// The RPCs that take a stream of requests.
-    takes_stream: HashSet<String>,
-    /// The RPCs that answer with a stream.
-    gives_stream: HashSet<String>,
+    methods: Methods,
     streams: Streams,
     bridge_key: String,
     bounds: Bounds,
@@ -95,9 +91,7 @@ impl EdgeLayer {
             limits,
             sign,
             lifecycle,
-            public: public_paths(&contract)?,
-            takes_stream: paths(&contract, MethodDescriptor::is_client_streaming).collect(),
-            gives_stream: paths(&contract, MethodDescriptor::is_server_streaming).collect(),
+            methods: Methods::of(&contract)?,
             streams: Streams::default(),
             bridge_key,
             bounds,
@@ -177,8 +171,8 @@ impl Shared {
         let is_bridge = self.is_bridge(request.headers());
         let origin = origin(&request, is_bridge);
         let path = request.uri().path();
-        let (takes_stream, gives_stream) = (self.takes_stream.contains(path), self.gives_stream.contains(path));
-        let caller = match self.public.contains(path) {
+        let (takes_stream, gives_stream) = (self.methods.takes_stream(path), self.methods.gives_stream(path));
+        let caller = match self.methods.is_public(path) {
             true => Ok(None),
             false => self.caller(request.headers(), path == CONNECT).await.map(Some),
         };
@@ -189,6 +183,7 @@ impl Shared {
             allowance = admitted.map_err(|error| self.sign.refusal(error))?;
         }
         if let Some(caller) = caller? {
+            self.check_scope(path, &caller)?;
             Span::current().record("user_id", field::display(caller.user_id));
             request.extensions_mut().insert(caller);
         }
@@ -229,6 +224,13 @@ impl Shared {
     fn is_bridge(&self, headers: &HeaderMap) -> bool {
         let shown = header(headers, BRIDGE_KEY).as_bytes();
         !shown.is_empty() && verify_slices_are_equal(shown, self.bridge_key.as_bytes()).is_ok()
+    }
+
+    /// Whether the caller's API key, if it is one, is good for the RPC.
+    fn check_scope(&self, path: &str, caller: &Caller) -> Result<(), Error> {
+        let Some(scopes) = &caller.scopes else { return Ok(()) };
+        let needed = self.methods.scope(path);
+        if needed.is_some_and(|scope| scopes.allow(scope)) { Ok(()) } else { Err(Error::OutOfScope(needed)) }
     }
 
     async fn caller(&self, headers: &HeaderMap, is_connect: bool) -> Result<Caller, Error> {
@@ -323,30 +325,4 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(amount)),
         _ => None,
     }
-}
-
-/// The RPCs that need no credential: those that the contract marks, and the standard health and reflection services.
-fn public_paths(contract: &DescriptorPool) -> anyhow::Result<HashSet<String>> {
-    let public = contract
-        .get_extension_by_name("colloquy.v1.public")
-        .ok_or_else(|| anyhow::anyhow!("the contract does not define colloquy.v1.public"))?;
-    let is_public = |method: &MethodDescriptor| *method.options().get_extension(&public) == Value::Bool(true);
-    let mut paths: HashSet<String> = paths(contract, is_public).collect();
-    for standard in [
-        "grpc.health.v1.Health/Check",
-        "grpc.health.v1.Health/Watch",
-        "grpc.health.v1.Health/List",
-        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-    ] {
-        paths.insert(format!("/{standard}"));
-    }
-    Ok(paths)
-}
-
-/// The paths of the RPCs that are meant.
-fn paths(contract: &DescriptorPool, is_meant: impl Fn(&MethodDescriptor) -> bool) -> impl Iterator<Item = String> {
-    let methods = contract.services().flat_map(|service| service.methods().collect::<Vec<_>>());
-    let meant = methods.filter(move |method| is_meant(method));
-    meant.map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
 }

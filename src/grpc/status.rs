@@ -33,7 +33,7 @@ impl From<Error> for Status {
         let code = match &error {
             Error::Invalid(_) | Error::Malformed | Error::ContentRejected(_) => Code::InvalidArgument,
             Error::Unauthenticated(_) => Code::Unauthenticated,
-            Error::PermissionDenied(_) => Code::PermissionDenied,
+            Error::PermissionDenied(_) | Error::OutOfScope(_) => Code::PermissionDenied,
             Error::NotFound(_) => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::ConversationBusy => Code::Aborted,
@@ -48,12 +48,13 @@ impl From<Error> for Status {
             Error::Internal(_) => Code::Internal,
         };
         let mut metadata = HashMap::new();
-        let limit = match &error {
-            Error::ConnectionLimit(limit) => Some(*limit),
-            Error::Flooded { .. } => Some("connection"),
+        let said = match &error {
+            Error::ConnectionLimit(limit) => Some(("limit", *limit)),
+            Error::Flooded { .. } => Some(("limit", "connection")),
+            Error::OutOfScope(scope) => scope.map(|scope| ("scope", scope.as_str())),
             _ => None,
         };
-        metadata.extend(limit.map(|limit| ("limit".to_owned(), limit.to_owned())));
+        metadata.extend(said.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, metadata);
         match &error {
             Error::Invalid(violations) => {

@@ -94,7 +94,8 @@ pub(super) fn own(user: User) -> proto::User {
     proto::User {
         id: user.id.to_string(),
         username: user.username,
-        email: Some(user.email),
+        // Service accounts have none.
+        email: Some(user.email).filter(|email| !email.is_empty()),
         display_name: user.display_name,
         role: proto::UserRole::from(user.role).into(),
         is_active: user.is_active,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use super::{
     caller::{Caller, Origin},
     clock::Timestamp,
-    ids::{AuditId, ConnectionId, UserId},
+    ids::{AuditId, ConnectionId, EventId, UserId},
 };
 
 /// What an admin does.
@@ -23,6 +23,12 @@ pub enum Action {
     ResetRateLimits,
     /// Ends a live connection.
     CloseConnection,
+    /// Tells everyone something.
+    Broadcast,
+    /// Makes an account of a service.
+    CreateServiceAccount,
+    /// Ends an account of a service.
+    DeleteServiceAccount,
 }
 
 impl Action {
@@ -35,6 +41,9 @@ impl Action {
             Self::ActivateUser => "user.activate",
             Self::ResetRateLimits => "rate_limits.reset",
             Self::CloseConnection => "connection.close",
+            Self::Broadcast => "broadcast",
+            Self::CreateServiceAccount => "service_account.create",
+            Self::DeleteServiceAccount => "service_account.delete",
         }
     }
 }
@@ -49,6 +58,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// The account of a service.
+    pub fn service_account(id: UserId) -> Self {
+        Self { kind: "service_account".to_owned(), id: id.to_string() }
+    }
+
     /// The target that is written so; a text without a kind is an id alone.
     pub fn parse(text: &str) -> (Option<&str>, &str) {
         text.split_once(':').map_or((None, text), |(kind, id)| (Some(kind), id))
@@ -64,6 +78,12 @@ impl From<UserId> for Target {
 impl From<ConnectionId> for Target {
     fn from(id: ConnectionId) -> Self {
         Self { kind: "connection".to_owned(), id: id.to_string() }
+    }
+}
+
+impl From<EventId> for Target {
+    fn from(id: EventId) -> Self {
+        Self { kind: "event".to_owned(), id: id.to_string() }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     clock::Timestamp,
     ids::{SessionId, UserId},
+    scope::Scopes,
     user::Role,
 };
 
@@ -15,7 +16,9 @@ pub struct Caller {
     pub username: String,
     /// What the account may do.
     pub role: Role,
-    /// The signed-in session that the credential belongs to.
+    /// What an API key is good for; `None` for people, whom no scope binds.
+    pub scopes: Option<Scopes>,
+    /// The signed-in session that the credential belongs to, or what stands for one: the id of an account that needs none.
     pub session_id: SessionId,
     /// When the credential expires.
     pub expires_at: Timestamp,

@@ -21,6 +21,9 @@ const DAY: &[BorrowedFormatItem<'static>] = format_description!("[year]-[month]-
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The end of the year 9999, later than all that happens.
+    pub const NEVER: Self = Self(253_402_300_799_000_000);
+
     /// The point so many microseconds after 1970 UTC.
     pub fn from_micros(micros: i64) -> Self {
         Self(micros)

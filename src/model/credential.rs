@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 pub const REFRESH_TOKEN: &str = "clq_rt_";
 /// How tickets begin.
 pub const TICKET: &str = "clq_tk_";
+/// How API keys begin.
+pub const API_KEY: &str = "clq_ak_";
 
 /// A new credential of 256 random bits.
 pub fn generate(prefix: &str) -> String {

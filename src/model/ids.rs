@@ -68,3 +68,16 @@ ids! {
     /// Names an entry of the audit log.
     AuditId
 }
+
+impl From<UserId> for SessionId {
+    /// What stands for a session where an account calls that needs none: by its API key, or an outside issuer's token.
+    fn from(account: UserId) -> Self {
+        Self(account.0)
+    }
+}
+
+impl From<SessionId> for UserId {
+    fn from(session: SessionId) -> Self {
+        Self(session.0)
+    }
+}

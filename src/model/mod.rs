@@ -18,6 +18,8 @@ pub mod notification;
 pub mod page;
 pub mod presence;
 pub mod publication;
+pub mod scope;
+pub mod service_account;
 pub mod session;
 pub mod tool;
 pub mod topic;

@@ -3,6 +3,7 @@
 use super::{
     clock::Timestamp,
     ids::{SessionId, UserId},
+    scope::Scopes,
     user::Role,
 };
 
@@ -34,4 +35,6 @@ pub struct Identity {
     pub username: String,
     /// What the account may do.
     pub role: Role,
+    /// What its API key is good for; `None` for people.
+    pub scopes: Option<Scopes>,
 }

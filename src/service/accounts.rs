@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{identity::Identities, passwords::Passwords, text::nul_fault, tokens::Tokens};
+use super::{identity::Identities, outsiders::Outsiders, passwords::Passwords, text::nul_fault, tokens::Tokens};
 use crate::{
     config::Registration,
     error::{Error, Result},
@@ -18,7 +18,7 @@ use crate::{
         ids::{SessionId, UserId},
         key::PublicKey,
         page::{Page, PageRequest},
-        session::Session,
+        session::{Identity, Session},
         user::{self, NewUser, Role, User},
     },
     store::{Rotation, Store},
@@ -30,6 +30,8 @@ const USER_AGENT_LENGTH: usize = 256;
 const CLEARED_AT_ONCE: i64 = 500;
 /// What everybody hears whose session is gone.
 const SIGNED_OUT: Error = Error::Unauthenticated("the session has ended");
+/// What everybody hears whose API key is none, or not any more.
+const NO_KEY: Error = Error::Unauthenticated("the API key is not valid");
 /// What everybody hears who cannot sign in, whatever the cause.
 const NOT_SIGNED_IN: Error = Error::Unauthenticated("the username or the password is wrong");
 /// What everybody hears who shows a refresh token that is not good, or not any more.
@@ -52,6 +54,8 @@ pub struct Parts {
     pub throttle: Throttle,
     /// Knows who is signed in.
     pub identities: Identities,
+    /// Knows who signs in elsewhere.
+    pub outsiders: Outsiders,
     /// Who may register.
     pub registration: Registration,
     /// How long a session lasts without a refresh.
@@ -134,6 +138,7 @@ impl Accounts {
         Error::of_faults([("username", nul_fault(name))])?;
         self.0.throttle.admit(name, &origin.address).await?;
         let (user, password_hash) = self.0.store.account(name).await?.unzip();
+        let password_hash = password_hash.flatten();
         let matches = self.0.passwords.verify(password, password_hash.clone()).await?;
         let found = user.zip(password_hash).filter(|(user, _)| matches && user.is_active);
         let (user, password_hash) = found.ok_or(NOT_SIGNED_IN)?;
@@ -216,8 +221,7 @@ impl Accounts {
         self.0.tokens.public_keys().await
     }
 
-    /// Who a credential belongs to. What kind it is, is seen by its form: keys of service accounts and tokens of
-    /// outside issuers will be told apart here.
+    /// Who a credential belongs to. What kind it is, is seen by its form and, of a JWT, by the issuer that it names.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] when it is worth nothing.
@@ -225,8 +229,15 @@ impl Accounts {
         if credential.starts_with(credential::TICKET) {
             return Err(Error::Unauthenticated("a ticket opens a live connection and nothing else"));
         }
+        if credential.starts_with(credential::API_KEY) {
+            let session = self.0.identities.session_of_key(credential).await?.ok_or(NO_KEY)?;
+            return self.caller(session, Timestamp::NEVER).await?.ok_or(NO_KEY);
+        }
+        if let Some((user, expires_at)) = self.0.outsiders.recognise(credential).await? {
+            return self.caller(SessionId::from(user), expires_at).await?.ok_or(SIGNED_OUT);
+        }
         let claimed = self.0.tokens.verify(credential).await?;
-        let caller = self.caller(claimed.session_id, claimed.expires_at).await?;
+        let caller = self.caller(claimed.session_id, claimed.expires_at).await?.ok_or(SIGNED_OUT)?;
         if caller.user_id == claimed.user_id { Ok(caller) } else { Err(SIGNED_OUT) }
     }
 
@@ -243,7 +254,7 @@ impl Accounts {
     pub async fn redeem_ticket(&self, ticket: &str) -> Result<Caller> {
         let grant = self.0.tickets.redeem(ticket).await?;
         let grant = grant.ok_or(Error::Unauthenticated("the ticket is not valid"))?;
-        self.caller(grant.session_id, grant.expires_at).await
+        self.caller(grant.session_id, grant.expires_at).await?.ok_or(SIGNED_OUT)
     }
 
     /// What those of the sessions may do that are open and whose users may sign in, as the store has it; at most 1,000 at
@@ -260,15 +271,17 @@ impl Accounts {
         self.0.identities.forget(signal).await;
     }
 
-    async fn caller(&self, session_id: SessionId, expires_at: Timestamp) -> Result<Caller> {
-        let identity = self.0.identities.find(session_id).await?.ok_or(SIGNED_OUT)?;
-        Ok(Caller {
-            user_id: identity.user_id,
-            username: identity.username,
-            role: identity.role,
+    /// Who the session acts as; `None` when it has ended.
+    async fn caller(&self, session_id: SessionId, expires_at: Timestamp) -> Result<Option<Caller>> {
+        let identity = self.0.identities.find(session_id).await?;
+        Ok(identity.map(|Identity { user_id, username, role, scopes }| Caller {
+            user_id,
+            username,
+            role,
+            scopes,
             session_id,
             expires_at,
-        })
+        }))
     }
 
     async fn token_pair(&self, user: UserId, session: SessionId, refresh_token: String) -> Result<TokenPair> {

@@ -23,6 +23,8 @@ use crate::{
 
 /// Bytes of an event's data, as JSON.
 const MAX_DATA: usize = 32_768;
+/// What everyone is told by.
+const NOTICE: &str = "system.notification";
 /// Users that one event may name.
 const MAX_USERS: usize = 1000;
 /// How long an event may be delivered that says for how long.
@@ -133,6 +135,31 @@ impl Events {
             self.0.idempotency.settle(key, &serde_json::to_string(&published).map_err(Error::internal)?).await;
         }
         Ok(published)
+    }
+
+    /// A `system.notification` for everyone, which an admin may publish whatever its type says of roles.
+    ///
+    /// # Errors
+    /// Faults of the fields.
+    pub(crate) fn notice(&self, message: String, level: String) -> Result<NewEvent> {
+        let level = if level.is_empty() { "info".to_owned() } else { level };
+        let data = [("message".to_owned(), message.into()), ("level".to_owned(), level.into())];
+        let new = NewEvent {
+            event_type: NOTICE.to_owned(),
+            data: data.into_iter().collect(),
+            audience: Audience::Everyone,
+            priority: Priority::Normal,
+            ttl: None,
+            idempotency_key: None,
+        };
+        self.check(&new)
+            .map_err(|error| error.with_field("data.message", "message").with_field("data.level", "level"))?;
+        Ok(new)
+    }
+
+    /// Publishes what [`Events::notice`] made.
+    pub(crate) async fn broadcast(&self, id: EventId, notice: NewEvent) -> Published {
+        Published { id, delivered: self.send(id, notice, vec![Topic::System]).await }
     }
 
     /// Sends it to its topics; how many viewers it reached on this node.

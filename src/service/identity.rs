@@ -14,7 +14,7 @@ use moka::future::Cache;
 use crate::{
     error::Result,
     live::signal::{Signal, Signals},
-    model::{clock::Clock, ids::SessionId, session::Identity, user::Role},
+    model::{clock::Clock, credential::Digest, ids::SessionId, session::Identity, user::Role},
     store::Store,
 };
 
@@ -29,6 +29,8 @@ pub struct Identities {
     store: Store,
     clock: Clock,
     known: Cache<SessionId, Identity>,
+    /// Whose API keys were shown. What is remembered here stays true: a key that is worth nothing any more has no identity.
+    keys: Cache<Digest, SessionId>,
     /// Counts ends, so that a read that was under way meanwhile is not remembered.
     ends: Arc<AtomicU64>,
     signals: Signals,
@@ -38,7 +40,8 @@ impl Identities {
     /// Knows what the store knows, and signals the ends that happen on this node.
     pub fn new(store: Store, clock: Clock, signals: Signals) -> Self {
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(FRESH_FOR).build();
-        Self { store, clock, known, ends: Arc::default(), signals }
+        let keys = Cache::builder().max_capacity(CAPACITY).time_to_live(FRESH_FOR).build();
+        Self { store, clock, known, keys, ends: Arc::default(), signals }
     }
 
     /// Who the session acts as; `None` when it has ended or its user may not sign in any more.
@@ -60,6 +63,19 @@ impl Identities {
     /// What those of the sessions that are open may do, as the store has it.
     pub(crate) async fn roles(&self, sessions: &[SessionId]) -> Result<HashMap<SessionId, Role>> {
         self.store.roles_of_open(sessions, self.clock.now()).await
+    }
+
+    /// What stands for a session where this API key is shown; `None` when it is nobody's.
+    pub(crate) async fn session_of_key(&self, api_key: &str) -> Result<Option<SessionId>> {
+        let digest = Digest::of(api_key);
+        if let Some(known) = self.keys.get(&digest).await {
+            return Ok(Some(known));
+        }
+        let found = self.store.key_holder(&digest).await?.map(SessionId::from);
+        if let Some(session) = found {
+            self.keys.insert(digest, session).await;
+        }
+        Ok(found)
     }
 
     /// Forgets what a signal says is over.

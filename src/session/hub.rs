@@ -268,6 +268,7 @@ mod tests {
             role: Role::User,
             session_id: SessionId::generate(),
             expires_at: Timestamp::from_micros(0),
+            scopes: None,
         };
         hub.enter(ConnectionId::generate(), &caller, mailbox.clone());
         for user in [UserId::generate(), caller.user_id, caller.user_id] {

@@ -228,6 +228,7 @@ mod tests {
                 user_id: UserId::generate(),
                 username: "alice".to_owned(),
                 role: Role::User,
+                scopes: None,
                 session_id: SessionId::generate(),
                 expires_at: clock.now(),
             };

@@ -65,6 +65,30 @@ table! {
     use diesel::sql_types::*;
     use crate::store::types::sql;
 
+    service_accounts (user_id) {
+        user_id -> sql::Id,
+        key_hash -> Binary,
+        scopes -> Text,
+        created_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    outside_users (issuer, subject) {
+        issuer -> Text,
+        subject -> Text,
+        user_id -> sql::Id,
+        created_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
     conversations (id) {
         id -> sql::Id,
         title -> Text,
@@ -224,6 +248,8 @@ table! {
 
 joinable!(sessions -> users (user_id));
 joinable!(refresh_tokens -> sessions (session_id));
+joinable!(service_accounts -> users (user_id));
+joinable!(outside_users -> users (user_id));
 joinable!(members -> users (user_id));
 joinable!(members -> conversations (conversation_id));
 joinable!(contexts -> conversations (conversation_id));
@@ -234,6 +260,8 @@ allow_tables_to_appear_in_same_query!(
     users,
     sessions,
     refresh_tokens,
+    service_accounts,
+    outside_users,
     conversations,
     members,
     contexts,

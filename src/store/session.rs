@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use super::{
     Store, read,
     schema::{refresh_tokens, sessions, users},
-    transaction,
+    transaction, write,
 };
 use crate::{
     error::Result,
@@ -117,6 +117,15 @@ impl Store {
         })
     }
 
+    /// Opens a session without a refresh token: it ends when it expires.
+    pub(crate) async fn insert_session(&self, session: &Session) -> Result<()> {
+        let row = SessionRow::from(session);
+        write!(self, |connection| {
+            diesel::insert_into(sessions::table).values(&row).execute(connection).await?;
+        });
+        Ok(())
+    }
+
     /// Puts a fresh refresh token in the place of the one shown, and lets the session live `ttl` from now.
     pub(crate) async fn rotate_refresh_token(
         &self,
@@ -166,7 +175,8 @@ impl Store {
         })
     }
 
-    /// Who the session acts as; `None` when it has ended or its user may not sign in any more.
+    /// Who the session acts as, or the account whose id stands for one; `None` when it has ended or its user may not sign in any
+    /// more.
     pub(crate) async fn identity(&self, session: SessionId, now: Timestamp) -> Result<Option<Identity>> {
         let found: Option<(UserId, String, Role)> = read!(self, |connection| {
             sessions::table
@@ -179,10 +189,13 @@ impl Store {
                 .await
                 .optional()?
         });
-        Ok(found.map(|(user_id, username, role)| Identity { user_id, username, role }))
+        match found {
+            Some((user_id, username, role)) => Ok(Some(Identity { user_id, username, role, scopes: None })),
+            None => self.standing_identity(session).await,
+        }
     }
 
-    /// What those of the sessions may do that are open and whose users may sign in.
+    /// What those of the sessions may do, and of the accounts whose ids stand for one, that are open and whose users may sign in.
     pub(crate) async fn roles_of_open(&self, ids: &[SessionId], now: Timestamp) -> Result<HashMap<SessionId, Role>> {
         let open: Vec<(SessionId, Role)> = read!(self, |connection| {
             sessions::table
@@ -194,7 +207,12 @@ impl Store {
                 .load(connection)
                 .await?
         });
-        Ok(open.into_iter().collect())
+        let mut open: HashMap<SessionId, Role> = open.into_iter().collect();
+        let others: Vec<SessionId> = ids.iter().copied().filter(|id| !open.contains_key(id)).collect();
+        if !others.is_empty() {
+            open.extend(self.standing_roles(&others).await?);
+        }
+        Ok(open)
     }
 
     /// The user's open sessions, newest first.

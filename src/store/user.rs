@@ -139,8 +139,8 @@ impl Store {
         Ok(row.map(Into::into))
     }
 
-    /// The account with this username or email, and the hash of its password: for who signs in.
-    pub(crate) async fn account(&self, name: &str) -> Result<Option<(User, String)>> {
+    /// The account with this username or email, and the hash of its password if it has one: for who signs in.
+    pub(crate) async fn account(&self, name: &str) -> Result<Option<(User, Option<String>)>> {
         let key = key(name);
         let row: Option<(UserRow, String)> = read!(self, |connection| {
             users::table
@@ -150,13 +150,23 @@ impl Store {
                 .await
                 .optional()?
         });
-        Ok(row.map(|(user, password_hash)| (user.into(), password_hash)))
+        Ok(row.map(|(user, password_hash)| (user.into(), Some(password_hash).filter(|hash| !hash.is_empty()))))
     }
 
-    /// The hash of the user's own password.
+    /// Makes a person's account an admin's; false when it is no person's any more.
+    pub(crate) async fn promote_user(&self, user: UserId, now: Timestamp) -> Result<bool> {
+        transaction!(self, "promote_user", |connection| {
+            let person = users::table.find(user).filter(users::role.eq(Role::User));
+            let promoted = diesel::update(person).set((users::role.eq(Role::Admin), users::updated_at.eq(now)));
+            Ok(promoted.execute(connection).await? > 0)
+        })
+    }
+
+    /// The hash of the user's own password, if there is one.
     pub(crate) async fn password_hash(&self, user: UserId) -> Result<Option<String>> {
         Ok(read!(self, |connection| {
-            users::table.find(user).select(users::password_hash).first(connection).await.optional()?
+            let own = users::table.find(user).filter(users::password_hash.ne(""));
+            own.select(users::password_hash).first(connection).await.optional()?
         }))
     }
 
@@ -287,7 +297,7 @@ pub(super) fn key(name: &str) -> String {
 }
 
 /// Names what is taken: PostgreSQL tells the constraint, SQLite the column.
-fn taken(error: DieselError) -> Error {
+pub(super) fn taken(error: DieselError) -> Error {
     if let DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, details) = &error {
         let constraint = details.constraint_name().unwrap_or_else(|| details.message());
         for (what, names) in

@@ -15,7 +15,7 @@ use tonic::Code;
 use crate::harness::{Actor, PASSWORD, Rpc, Server, reason};
 
 /// What callers get, from left to right: anonymous, a stranger to the conversation, its viewer, member and owner.
-type Access = [Code; 5];
+pub(crate) type Access = [Code; 5];
 
 const CALLERS: [&str; 5] = ["anonymous", "stranger", "viewer", "member", "owner"];
 
@@ -34,7 +34,7 @@ const OWNERS: Access = [U, N, P, P, O];
 
 /// An RPC, a request, and what callers get for it. `{self}` is the caller, `{guest}` another viewer; `{message}` is the
 /// member's and `{reply}` its answer; `{session}` is the owner's.
-const ROWS: &[(&str, &str, Access)] = &[
+pub(crate) const ROWS: &[(&str, &str, Access)] = &[
     ("AuthService/Register", r#"{"username":"{new}","email":"{new}@example.com","password":"{password}"}"#, PUBLIC),
     ("AuthService/Login", r#"{"username":"{owner_name}","password":"{password}"}"#, PUBLIC),
     ("AuthService/RefreshToken", r#"{"refresh_token":"{refresh_token}"}"#, PUBLIC),
@@ -129,8 +129,12 @@ const ROWS: &[(&str, &str, Access)] = &[
     ("AdminService/ListUsage", r#"{"user_id":"{guest}"}"#, ADMINS),
     ("AdminService/ListAuditLog", r#"{"page_size":1}"#, ADMINS),
     ("AdminService/ListConnections", r#"{"page_size":1}"#, ADMINS),
+    ("AdminService/Broadcast", r#"{"message":"hello"}"#, ADMINS),
     ("AdminService/CloseConnection", r#"{"connection_id":"{guest}"}"#, ADMINS),
     ("AdminService/GetConnectionAnalytics", "{}", ADMINS),
+    ("AdminService/CreateServiceAccount", r#"{"name":"{new}","scopes":["chat:*"]}"#, ADMINS),
+    ("AdminService/ListServiceAccounts", r#"{"page_size":1}"#, ADMINS),
+    ("AdminService/DeleteServiceAccount", r#"{"service_account_id":"{guest}"}"#, ADMINS),
     ("SessionService/GetConnectionHealth", "{}", SIGNED_IN),
     ("SessionService/Connect", r#"{"frame":{"id":"1","ping":{}}}"#, SIGNED_IN),
 ];
@@ -199,10 +203,13 @@ async fn over_http_every_rpc_answers_whom_it_should() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_is_none_is_refused_wherever_one_is_needed() {
-    let impostor = Server::start().await.visitor().with_token("clq_not_a_token");
-    for (name, ..) in ROWS.iter().filter(|(_, _, access)| access[0] == U) {
-        let refused = Rpc::named(name).over_grpc(&impostor, &json!({})).await;
-        assert_eq!(reason(refused), (U, "UNAUTHENTICATED".into()), "{name}");
+    let visitor = Server::start().await.visitor();
+    for credential in ["clq_not_a_token", "clq_ak_not_a_key"] {
+        let impostor = visitor.with_token(credential);
+        for (name, ..) in ROWS.iter().filter(|(_, _, access)| access[0] == U) {
+            let refused = Rpc::named(name).over_grpc(&impostor, &json!({})).await;
+            assert_eq!(reason(refused), (U, "UNAUTHENTICATED".into()), "{name}");
+        }
     }
 }
 
@@ -245,22 +252,26 @@ async fn check(cast: &Cast, call: impl AsyncFn(&Rpc, &Actor, &Value, Code) -> Op
 }
 
 /// Those who call.
-struct Cast {
-    server: Server,
+pub(crate) struct Cast {
+    pub(crate) server: Server,
     /// In the order of [`CALLERS`].
-    callers: [Actor; 5],
+    pub(crate) callers: [Actor; 5],
     guest: Actor,
 }
 
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
-fn new_name() -> String {
+pub(crate) fn new_name() -> String {
     format!("extra{}", NAMES.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Cast {
-    async fn assemble() -> Self {
-        let server = Server::start().await;
+    pub(crate) async fn assemble() -> Self {
+        Self::on(Server::with(&ADMIN).await).await
+    }
+
+    /// Those who call this server.
+    pub(crate) async fn on(server: Server) -> Self {
         let callers = [
             server.visitor(),
             server.register("stranger").await,
@@ -272,7 +283,7 @@ impl Cast {
     }
 
     /// The request of a template, in a conversation of its own.
-    async fn request(&self, template: &str, callers: &[Actor; 5], caller: usize) -> Value {
+    pub(crate) async fn request(&self, template: &str, callers: &[Actor; 5], caller: usize) -> Value {
         let [_, _, viewer, member, owner] = callers;
         let mut text = template.replace("{password}", PASSWORD).replace("{new}", &new_name());
         text = text.replace("{owner_name}", "owner").replace("{guest}", &id_of_user(&self.guest).await);
@@ -328,7 +339,7 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
-fn http_status(rpc: &Rpc, code: Code) -> u16 {
+pub(crate) fn http_status(rpc: &Rpc, code: Code) -> u16 {
     let name = rpc.name();
     match code {
         O if name.contains("/Create") || name.contains("/Register") => 201,

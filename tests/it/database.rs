@@ -1,6 +1,6 @@
 //! `colloquy db`, and databases that are none for this program.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
@@ -159,4 +159,18 @@ async fn searches_leave_connections_to_others() {
     while let Some((status, body)) = searches.next().await {
         assert_eq!(status, 200, "{body}");
     }
+}
+
+#[test]
+fn every_migration_has_a_stamp_of_its_own_and_stands_in_both_folders() {
+    let names = |database: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        entries.collect::<BTreeSet<String>>()
+    };
+    let (sqlite, postgres) = (names("sqlite"), names("postgres"));
+    assert_eq!(sqlite, postgres);
+    // Of two with one stamp only one would be run.
+    let stamps: BTreeSet<&str> = sqlite.iter().map(|name| name.split_once('_').unwrap().0).collect();
+    assert_eq!(stamps.len(), sqlite.len(), "{sqlite:#?}");
 }

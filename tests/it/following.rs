@@ -81,6 +81,7 @@ async fn what_the_log_and_the_topic_both_hold_is_shown_once() {
         user_id: alice.me().await.unwrap().id.parse().unwrap(),
         username: "alice".to_owned(),
         role: Role::User,
+        scopes: None,
         session_id: SessionId::generate(),
         expires_at: clock.now(),
     };

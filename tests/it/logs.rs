@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use tonic::{Request, metadata::MetadataMap};
 use uuid::Uuid;
 
-use crate::harness::{Actor, Data, PASSWORD, Process, Socket, within};
+use crate::{
+    harness::{Actor, Data, PASSWORD, Process, Socket, within},
+    service_accounts::service,
+};
 
 /// One JSON object a line, and everything that this program has to say.
 const TALKATIVE: [(&str, &str); 2] =
@@ -124,13 +127,24 @@ async fn every_line_of_a_request_has_its_id_and_no_line_a_secret() {
         assert_eq!(said(&run, "request_id"), Some(id.as_str()));
     }
 
+    // A key of a service account, also one that nobody has and one that is not good for what is asked.
+    let root = bridge.server().register("root").await;
+    assert_eq!(Process::run(&data, &["admin", "promote", "root"]).await.code, Some(0));
+    let key = service(&root, "robot", &["users:read"]).await.access_token;
+    let strange = format!("{key}x");
+    for (credential, status) in [(&key, 200), (&strange, 401)] {
+        assert_eq!(alice.with_token(credential).get("/api/v1/users/me").await.0, status);
+    }
+    assert_eq!(alice.with_token(&key).get("/api/v1/conversations").await.0, 403);
+    Socket::open(&alice.with_token(&key).socket_url("")).await.close_code().await;
+
     let logs = [core.log(), bridge.log()];
     for line in logs.iter().flat_map(|log| lines(log)) {
         // What the process does by itself is nobody's request.
         let is_own = line["target"].as_str().unwrap().starts_with("colloquy::cli");
         assert!(is_own || said(&line, "request_id").is_some_and(|id| !id.is_empty()), "no id: {line}");
     }
-    let secrets = [TEXT, PASSWORD, &alice.access_token, &alice.refresh_token];
+    let secrets = [TEXT, PASSWORD, &alice.access_token, &alice.refresh_token, &key, &strange];
     for (log, secret) in logs.iter().flat_map(|log| secrets.map(|secret| (log, secret))) {
         assert!(!secret.is_empty() && !log.contains(secret), "{secret:?} is logged:\n{log}");
     }

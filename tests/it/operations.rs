@@ -2,13 +2,65 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use colloquy::config::{SETTINGS, Setting};
+use colloquy::config::{self, SETTINGS, Setting, Settings, Source};
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::harness::{Data, Process, Rpc, soon, within};
 
 const HEAD: &str = "| setting | variable | default | meaning |\n|---|---|---|---|\n";
+
+const REFERENCE: &str = "docs/colloquy.example.toml";
+const REFERENCE_HEAD: &str = "\
+# Every setting of Colloquy with its default. Copy what you need, without the `#`, into a file of your own, and name that by
+# `--config PATH` or `COLLOQUY_CONFIG`. The environment goes before the file (`COLLOQUY_` and the name in upper case), and flags
+# go before both (`--set NAME=VALUE`). Durations are in seconds. What is in force: `colloquy config show`.
+
+";
+const REFERENCE_TAIL: &str = r#"# A model provider; as many as needed. One named `anthropic`, `openai` or `local` goes before the settings above.
+#[[providers]]
+# Its models are offered as vllm/NAME.
+#name = "vllm"
+# `openai` or `anthropic`: what it speaks.
+#kind = "openai"
+# Where it is; empty for the vendor's own address.
+#base_url = "http://127.0.0.1:8000/v1"
+# The environment variable that holds its key.
+#api_key_env = "VLLM_KEY"
+# Models to offer; none: any name is taken.
+#models = ["llama"]
+# Models to try when this provider does not answer.
+#fallback = ["echo"]
+# `false` for servers that refuse requests which offer tools.
+#tools = false
+
+# An MCP server that is a program; as many as needed. Its tools are called files.NAME.
+#[[mcp_servers]]
+#name = "files"
+# The program to start.
+#command = "npx"
+# What it is called with.
+#args = ["-y", "@modelcontextprotocol/server-filesystem", "/srv/shared"]
+# Environment variables that it may see, besides PATH, HOME and the like.
+#pass_env = []
+
+# An MCP server elsewhere.
+#[[mcp_servers]]
+#name = "search"
+# Where it is.
+#url = "http://127.0.0.1:3001/mcp"
+# The environment variable that holds the bearer token.
+#bearer_env = "SEARCH_TOKEN"
+
+# An issuer whose tokens are let in besides our own; as many as needed. A user is made when a token first names somebody.
+#[[issuers]]
+# As its tokens name it (`iss`).
+#issuer = "https://securetoken.google.com/my-project"
+# Whom its tokens must be for (`aud`).
+#audience = "my-project"
+# Where its keys are: `https://…`, or `http://` to this machine.
+#jwks_url = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
+"#;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -40,6 +92,77 @@ fn every_setting_is_in_the_table_with_its_default() {
     let how = "COLLOQUY_TEST_WRITE=1 writes the table anew";
     assert!(missing.is_empty() && stale.is_empty(), "missing: {missing:#?}\nstale: {stale:#?}\n{how}");
     assert_eq!(table, wanted, "in this order; {how}");
+}
+
+/// The reference file: every setting with its default, commented out, so that a copy of it keeps to the defaults of the
+/// program that reads it.
+fn reference() -> String {
+    let mut file = REFERENCE_HEAD.to_owned();
+    for setting in SETTINGS {
+        let bounds = setting.bounds.map(|(least, most)| format!(" From {least} to {most}.")).unwrap_or_default();
+        let line = format!("# {}{bounds}\n#{} = {}\n\n", setting.about.trim(), setting.name, literal(setting.default));
+        file.push_str(&line);
+    }
+    file + REFERENCE_TAIL
+}
+
+/// A default as TOML writes it.
+fn literal(default: &str) -> String {
+    if default.parse::<bool>().is_ok() || default.parse::<f64>().is_ok() {
+        return default.to_owned();
+    }
+    if default.contains(',') {
+        return toml::Value::from(default.split(',').collect::<Vec<_>>()).to_string();
+    }
+    toml::Value::from(default).to_string()
+}
+
+/// The file as it is when all of its settings are set.
+fn uncommented(file: &str) -> String {
+    let is_setting = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let lines = file.lines().map(|line| line.strip_prefix('#').filter(|line| is_setting(line)).unwrap_or(line));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_reference_file_sets_everything_to_what_it_is() {
+    let wanted = reference();
+    if std::env::var_os("COLLOQUY_TEST_WRITE").is_some() {
+        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(REFERENCE), &wanted).unwrap();
+    }
+    let file = read(REFERENCE);
+    assert_eq!(file, wanted, "COLLOQUY_TEST_WRITE=1 writes it anew");
+    assert!(file.parse::<toml::Table>().unwrap().is_empty(), "a copy changes nothing");
+
+    let all = uncommented(&file);
+    let mut table: toml::Table = all.parse().unwrap();
+    for part in ["providers", "mcp_servers", "issuers"] {
+        assert!(table.remove(part).is_some(), "{part} are shown");
+    }
+    for setting in SETTINGS {
+        let value = table.remove(setting.name).unwrap_or_else(|| panic!("{} is missing", setting.name));
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Array(texts) => texts.iter().map(|text| text.as_str().unwrap()).collect::<Vec<_>>().join(","),
+            other => other.to_string(),
+        };
+        assert_eq!(text, setting.default, "{}", setting.name);
+    }
+    assert!(table.is_empty(), "there are no such settings: {table}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.toml");
+    fs::write(&path, all).unwrap();
+    let shown = config::in_force(Some(path.clone()), &[]).unwrap();
+    let defaults = config::in_force(None, &[]).unwrap();
+    for (set, default) in shown.iter().zip(&defaults) {
+        if !matches!(default.source, Source::Default) {
+            continue; // The environment of this test sets it.
+        }
+        assert_eq!((&set.source, &set.text), (&Source::File(path.clone()), &default.text), "{}", set.name);
+    }
+    let settings = Settings::load(Some(path), &[]).unwrap();
+    assert_eq!((settings.providers.len(), settings.mcp_servers.len(), settings.issuers.len()), (1, 2, 1));
 }
 
 /// Every text of the sources that is quoted and named as a metric is.
@@ -83,6 +206,8 @@ fn every_admin_rpc_has_a_recipe_that_fits_the_contract() {
         let fields: Value = serde_json::from_str(request.trim_matches('\'')).unwrap();
         rpc.encode(&fields);
         let (method, path) = api.split_once(' ').unwrap();
+        let (path, body) = path.split_once(" '{").unwrap_or((path, ""));
+        assert!(body.is_empty() || call.ends_with(&format!("'{{{body}")), "{body} is not what {call} sends");
         let (path, query) = path.trim_matches('\'').split_once('?').unwrap_or((path, ""));
         let route = rpc.route().unwrap();
         assert_eq!(method, route.method.as_str(), "{api}");

@@ -14,11 +14,16 @@ async fn settings_in_force_are_shown_with_what_sets_them_and_without_secrets() {
         jwt_issuer = \"of the file\"
         openai_api_key = \"secret of the file\"
         redis_prefix = \"beaten\"
+        local_model_url = \"http://somebody:secret@127.0.0.1:8001/v1\"
         [[providers]]
         name = \"vllm\"
         kind = \"openai\"
         base_url = \"http://somebody:secret@127.0.0.1:8000/v1\"
         api_key_env = \"VLLM_KEY\"
+        [[issuers]]
+        issuer = \"https://login.example\"
+        audience = \"chat\"
+        jwks_url = \"https://me:secret@login.example/keys\"
         [[mcp_servers]]
         name = \"files\"
         command = \"npx\"
@@ -36,7 +41,10 @@ async fn settings_in_force_are_shown_with_what_sets_them_and_without_secrets() {
         "openai_api_key = \"[redacted]\"  # file",
         "ticket_ttl = \"30\"  # default",
         "anthropic_api_key = \"\"  # default",
+        "local_model_url = \"http://[redacted]@127.0.0.1:8001/v1\"  # file",
         "name = \"vllm\"",
+        "audience = \"chat\"",
+        "jwks_url = \"https://[redacted]@login.example/keys\"",
         "base_url = \"http://[redacted]@127.0.0.1:8000/v1\"",
         "api_key_env = \"VLLM_KEY\"  # the key is not set",
         "command = \"npx\"",

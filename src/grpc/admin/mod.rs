@@ -9,13 +9,13 @@ use super::{edge::Called as _, parse};
 use crate::{
     error::{Error, Result},
     model::{
-        audit::{Act, Action, AuditFilter, Target},
+        audit::{Act, Action, AuditFilter, Details, Target},
         caller::Caller,
-        ids::UserId,
+        ids::{EventId, UserId},
         user::{AccountChange, Role, User, UserFilter},
     },
     proto::{admin_service_server::AdminService, *},
-    service::{admins::Admins, machine::Machine, servers::Servers},
+    service::{admins::Admins, machine::Machine, servers::Servers, service_accounts::ServiceAccounts},
     session::sessions::Sessions,
 };
 
@@ -30,6 +30,8 @@ pub struct Parts {
     pub machine: Machine,
     /// The servers that it needs.
     pub servers: Servers,
+    /// The accounts of services.
+    pub service_accounts: ServiceAccounts,
 }
 
 /// Serves administration.
@@ -247,6 +249,57 @@ impl AdminService for AdminApi {
         admin(&request)?;
         let (report, users) = tokio::join!(self.0.sessions.counted(), self.0.sessions.connected_users());
         Ok(Response::new(GetConnectionAnalyticsResponse { active_users: users.len() as i64, ..report.into() }))
+    }
+
+    async fn broadcast(&self, request: Request<BroadcastRequest>) -> Result<Response<BroadcastResponse>, Status> {
+        let caller = admin(&request)?;
+        let BroadcastRequest { message, level } = request.get_ref().clone();
+        let id = EventId::generate();
+        let act = act(&request, &caller, Action::Broadcast, id);
+        let notice = self.0.sessions.events.notice(message, level);
+        let notice = self.0.admins.note(&act, notice, |_| Details::new()).await?;
+        let published = self.0.sessions.events.broadcast(id, notice).await;
+        Ok(Response::new(BroadcastResponse {
+            message: "everyone who is connected is told".to_owned(),
+            event_id: published.id.to_string(),
+            delivered: published.delivered as i64,
+        }))
+    }
+
+    async fn create_service_account(
+        &self,
+        request: Request<CreateServiceAccountRequest>,
+    ) -> Result<Response<CreateServiceAccountResponse>, Status> {
+        let caller = admin(&request)?;
+        let id = UserId::generate();
+        let act = act(&request, &caller, Action::CreateServiceAccount, Target::service_account(id));
+        let CreateServiceAccountRequest { name, scopes } = request.into_inner();
+        let (account, api_key) = self.0.service_accounts.create(&act, id, name, scopes).await?;
+        Ok(Response::new(CreateServiceAccountResponse { service_account: Some(account.into()), api_key }))
+    }
+
+    async fn list_service_accounts(
+        &self,
+        request: Request<ListServiceAccountsRequest>,
+    ) -> Result<Response<ListServiceAccountsResponse>, Status> {
+        admin(&request)?;
+        let asked = request.get_ref();
+        let found = self.0.service_accounts.list(&parse::page(asked.page_size, &asked.page_token)?).await?;
+        Ok(Response::new(ListServiceAccountsResponse {
+            next_page_token: parse::next_page_token(found.next.as_deref()),
+            service_accounts: found.entries.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn delete_service_account(
+        &self,
+        request: Request<DeleteServiceAccountRequest>,
+    ) -> Result<Response<DeleteServiceAccountResponse>, Status> {
+        let caller = admin(&request)?;
+        let id = parse::id("service_account_id", &request.get_ref().service_account_id)?;
+        let act = act(&request, &caller, Action::DeleteServiceAccount, Target::service_account(id));
+        self.0.service_accounts.end(&act, id).await?;
+        Ok(Response::new(DeleteServiceAccountResponse {}))
     }
 }
 

@@ -159,6 +159,7 @@ mod tests {
             user_id: UserId::generate(),
             username: "alice".to_owned(),
             role,
+            scopes: None,
             session_id: SessionId::generate(),
             expires_at: Timestamp::from_micros(i64::MAX),
         }

@@ -4,6 +4,7 @@ mod actor;
 mod cluster;
 mod data;
 mod events;
+mod issuer;
 mod native;
 mod postgres;
 mod process;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     cluster::Cluster,
     data::Data,
     events::{Events, Happened},
+    issuer::{AUDIENCE, ISSUER, Issuer, IssuerKey},
     native::Native,
     postgres::{PostgresServer, Wire},
     process::Process,

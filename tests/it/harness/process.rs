@@ -64,6 +64,13 @@ impl Process {
         exit(command(words[0], data, &[]).args(&words[1..])).await
     }
 
+    /// Runs a command that reads this from its standard input, to its end.
+    pub(crate) async fn run_told(data: &Data, words: &[&str], said: &str) -> Exit {
+        let file = data.folder().join("said");
+        std::fs::write(&file, said).unwrap();
+        exit(command(words[0], data, &[]).args(&words[1..]).stdin(File::open(&file).unwrap())).await
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.server.data().folder().join(LOG)).unwrap()

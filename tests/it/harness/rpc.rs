@@ -56,6 +56,12 @@ impl Rpc {
         format!("{}/{}", self.0.parent_service().name(), self.0.name())
     }
 
+    /// What it asks of API keys; `None`: it is not for service accounts.
+    pub(crate) fn scope(&self) -> Option<String> {
+        let (options, extension) = (self.0.options(), POOL.get_extension_by_name("colloquy.v1.scope").unwrap());
+        options.has_extension(&extension).then(|| options.get_extension(&extension).as_str().unwrap().to_owned())
+    }
+
     /// Whether it answers with a stream.
     pub(crate) fn is_streaming(&self) -> bool {
         self.0.is_server_streaming()
