@@ -53,7 +53,7 @@ impl Sessions {
     /// [`Error::Invalid`] when the page's token is none of this list.
     pub async fn list_connections(&self, user: Option<UserId>, page: &PageRequest) -> Result<Page<Connection>> {
         let after: Option<ConnectionId> = page.after.as_deref().map(str::parse).transpose().map_err(foreign)?;
-        // Of the identifiers before the page's, the greatest: as many as are looked at never wait together.
+        // However many are looked at, no more are kept than the page takes.
         let mut found = BTreeMap::new();
         let most = usize::from(page.size) + 1;
         let mut take = |connection: Connection| {
@@ -79,8 +79,12 @@ impl Sessions {
     pub async fn close_connection(&self, admins: &Admins, act: &Act, id: ConnectionId) -> Result<()> {
         let mut found = self.connections_here(None).into_iter().find(|connection| connection.id == id);
         if found.is_none() {
-            let is_meant = |connection: Connection| found = Some(connection).filter(|it| it.id == id).or(found.take());
-            self.reports.each_connection(is_meant).await;
+            let mut take = |connection: Connection| {
+                if connection.id == id {
+                    found = Some(connection);
+                }
+            };
+            self.reports.each_connection(&mut take).await;
         }
         admins.note(act, found.ok_or(Error::NotFound("connection")), owned).await?;
         self.signals.send(Signal::ConnectionClosed(id));

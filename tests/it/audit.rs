@@ -111,6 +111,11 @@ impl World {
         self.tried.extend(futures_util::future::join_all(tried).await);
     }
 
+    /// How many acts failed with this code.
+    fn failed(&self, code: Code) -> usize {
+        self.tried.iter().filter(|tried| tried.answer.as_ref().is_err_and(|status| status.code() == code)).count()
+    }
+
     /// Somebody who can administer: the rules leave at least one.
     async fn admin(&mut self) -> Actor {
         for number in 0..self.ids.len() {
@@ -285,9 +290,7 @@ async fn what_cannot_be_written_down_is_not_done() {
             data.sql("ALTER TABLE mislaid RENAME TO audit_log");
         }
     }
-    let failed =
-        world.tried.iter().filter(|tried| tried.answer.as_ref().is_err_and(|status| status.code() == Code::Internal));
-    assert!(failed.count() > 0, "nothing was refused");
+    assert!(world.failed(Code::Internal) > 0, "every act was written down");
     world.check().await;
 }
 
@@ -317,5 +320,6 @@ async fn log_and_state_agree_when_the_database_dies_in_between() {
         is_over.store(true, Ordering::Relaxed);
     };
     tokio::join!(acts, deaths);
+    assert!(world.failed(Code::Unavailable) > 0, "nobody noticed");
     world.check().await;
 }

@@ -12,7 +12,7 @@ use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::harness::{Actor, PASSWORD, Rpc, Server, reason};
+use crate::harness::{ADMIN, Actor, PASSWORD, Rpc, Server, reason};
 
 /// What callers get, from left to right: anonymous, a stranger to the conversation, its viewer, member and owner.
 pub(crate) type Access = [Code; 5];

@@ -41,7 +41,7 @@ async fn an_operator_makes_the_first_admin_before_the_first_start() {
     assert!(exit.code == Some(64) && exit.stderr.contains("--password-stdin"), "{exit:?}");
 
     let node = Process::start(&data, &[]).await;
-    let root = admin(node.server()).await;
+    let root = node.server().admin().await;
     assert_eq!(root.me().await.unwrap().id, id);
     assert!(may_administer(&root).await);
 }
@@ -64,7 +64,7 @@ async fn an_account_is_promoted_while_it_is_served() {
     }
     let exit = Process::run_told(&data, &create("root", "root@example.com"), PASSWORD).await;
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    assert!(may_administer(&admin(node.server()).await).await);
+    assert!(may_administer(&node.server().admin().await).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ struct Services(BTreeMap<Option<String>, [Actor; 2]>);
 
 impl Services {
     async fn assemble(cast: &Cast) -> Self {
-        let root = admin(&cast.server).await;
+        let root = cast.server.admin().await;
         let asked: BTreeSet<Option<String>> = Rpc::all().iter().map(Rpc::scope).collect();
         let mut services = BTreeMap::new();
         for scope in asked {
