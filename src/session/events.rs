@@ -45,10 +45,8 @@ pub fn follow(
                         yield Followed::Event(publication.clone());
                     }
                 }
-                Letter::Role(role) => {
-                    if types.iter().any(|name| !sessions.events.registry().may_subscribe(role, name)) {
-                        Err(Error::ROLE)?;
-                    }
+                Letter::Role(role) if types.iter().any(|name| !sessions.events.registry().may_subscribe(role, name)) => {
+                    Err(Error::ROLE)?;
                 }
                 Letter::Missed(_) | Letter::Overflow => {
                     let source = anyhow::anyhow!("the reader is too slow, or the server that nodes share was away");
