@@ -1,5 +1,7 @@
 //! Frames and events that differ by their `type`: the members of a `oneof` that carry `(colloquy.v1.frame_type)`.
 
+use std::borrow::Cow;
+
 use prost_reflect::{ExtensionDescriptor, MessageDescriptor, Value};
 
 use crate::{
@@ -15,8 +17,10 @@ const ANSWER: &str = "message_id";
 /// A member of the `oneof`.
 #[derive(Clone, Debug)]
 pub(crate) struct Variant {
-    /// Its `type` in JSON.
+    /// Its `type`.
     pub(crate) name: String,
+    /// Its `type` as JSON.
+    quoted: Vec<u8>,
     /// Its field number.
     pub(crate) number: u32,
     /// What it holds.
@@ -36,9 +40,9 @@ pub(crate) struct Open {
 }
 
 /// What a variant shows of what it holds.
-pub(crate) struct Shown<'w> {
+pub(crate) struct Shown<'v, 'w> {
     /// The `type`, as JSON.
-    pub(crate) name: Vec<u8>,
+    pub(crate) name: Cow<'v, [u8]>,
     /// What the data is.
     pub(crate) message: MessageId,
     /// The data.
@@ -50,17 +54,18 @@ impl Variant {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn show<'w>(&self, wire: &'w [u8]) -> Result<Shown<'w>, Malformed> {
-        let (name, message, wire) = match self.open {
-            None => (self.name.as_str(), self.message, wire),
-            Some(open) => {
-                let name = str::from_utf8(record::bytes(wire, open.name)?);
-                (name.map_err(|_| Malformed("text is not UTF-8"))?, open.message, record::bytes(wire, open.data)?)
-            }
+    pub(crate) fn show<'v, 'w>(&'v self, wire: &'w [u8]) -> Result<Shown<'v, 'w>, Malformed> {
+        let Some(open) = self.open else {
+            return Ok(Shown { name: Cow::Borrowed(&self.quoted), message: self.message, wire });
         };
-        // A text is always JSON.
-        Ok(Shown { name: serde_json::to_vec(name).unwrap_or_default(), message, wire })
+        let name = str::from_utf8(record::bytes(wire, open.name)?).map_err(|_| Malformed("text is not UTF-8"))?;
+        Ok(Shown { name: Cow::Owned(quoted(name)), message: open.message, wire: record::bytes(wire, open.data)? })
     }
+}
+
+/// A text as JSON, which every text can be.
+fn quoted(name: &str) -> Vec<u8> {
+    serde_json::to_vec(name).unwrap_or_default()
 }
 
 impl Open {
@@ -98,7 +103,7 @@ impl Variants {
             let message = transcoder.message(held.full_name())?;
             let answer = held.get_field_by_name(ANSWER).map(|field| field.number());
             let open = if name == OPEN { Some(Open::of(held, transcoder)?) } else { None };
-            Some(Variant { name, number: field.number(), message, answer, open })
+            Some(Variant { quoted: quoted(&name), name, number: field.number(), message, answer, open })
         };
         let mut members = message.fields().filter_map(member).collect::<Vec<_>>();
         members.sort_by_key(|variant| variant.number);

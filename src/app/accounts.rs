@@ -2,6 +2,7 @@
 
 use crate::{
     config::{SettingError, Settings},
+    error::Error,
     live::throttle::ThrottleLimits,
     model::user::NewUser,
     service::tokens::TokenPolicy,
@@ -39,5 +40,15 @@ pub(super) fn first_admin(settings: &Settings) -> anyhow::Result<Option<NewUser>
             password: password.reveal().to_owned(),
         })),
         _ => Err(SettingError::new("admin_username", "goes together with admin_email and admin_password").into()),
+    }
+}
+
+/// What was wrong with the account that is there from the start, as what is wrong with a setting where it is.
+pub(super) fn first_admin_fault(error: Error) -> anyhow::Error {
+    let wrong = |field: &str, wanted: &str| SettingError::new(&format!("admin_{field}"), wanted).into();
+    match error {
+        Error::Invalid(faults) if !faults.is_empty() => wrong(&faults[0].field, &faults[0].description),
+        Error::AlreadyExists(field) => wrong(field, "is another account's"),
+        error => error.into(),
     }
 }

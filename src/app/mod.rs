@@ -152,7 +152,7 @@ impl App {
             tickets: Tickets::new(clock, redis.clone(), settings.ticket_ttl),
             throttle: throttle.clone(),
             identities: identities.clone(),
-            outsiders: Outsiders::new(store.clone(), clock, issuers::open(settings, clock)?),
+            outsiders: Outsiders::new(store.clone(), clock, issuers::open(settings, clock)?, settings.content_policy),
             registration: settings.registration,
             session_ttl: settings.refresh_token_ttl,
         });
@@ -239,7 +239,7 @@ impl App {
         };
 
         if let Some(admin) = accounts::first_admin(settings)? {
-            accounts.ensure_admin(admin).await?;
+            accounts.ensure_admin(admin).await.map_err(accounts::first_admin_fault)?;
         }
         if lock.is_some() {
             // The database is in the folder, and the folder this process's alone: whoever held a lease before is dead.

@@ -49,7 +49,7 @@ pub async fn open(settings: &Settings) -> anyhow::Result<Office> {
         tickets: Tickets::new(clock, None, settings.ticket_ttl),
         throttle: Throttle::new(clock, None, accounts::throttle(settings)),
         identities: Identities::new(store.clone(), clock, signals),
-        outsiders: Outsiders::new(store.clone(), clock, issuers::open(settings, clock)?),
+        outsiders: Outsiders::new(store.clone(), clock, issuers::open(settings, clock)?, settings.content_policy),
         registration: settings.registration,
         session_ttl: settings.refresh_token_ttl,
     });

@@ -5,6 +5,7 @@ mod event_type;
 mod issuer;
 mod mcp;
 mod provider;
+mod setting_error;
 mod source;
 mod value;
 
@@ -15,6 +16,7 @@ pub use self::{
     issuer::Issuer,
     mcp::McpServer,
     provider::{Provider, ProviderKind},
+    setting_error::SettingError,
     source::{Source, unknown_variables},
     value::{BuiltInTool, ContentPolicy, LogFormat, RedisUrl, Registration, Secret, without_credentials},
 };
@@ -23,26 +25,6 @@ use self::{
     value::{Value, bounded},
 };
 use crate::model::{key::SigningAlgorithm, publication};
-
-/// A setting that is wrong: its name, its value and what would be right.
-#[derive(Debug, thiserror::Error)]
-#[error("setting {name}{}: {wanted}", with(value))]
-pub struct SettingError {
-    name: String,
-    value: String,
-    wanted: String,
-}
-
-impl SettingError {
-    /// A setting that is wrong beside the others; its value stays untold, for it may be a secret.
-    pub fn new(name: &str, wanted: &str) -> Self {
-        Self { name: name.to_owned(), value: String::new(), wanted: wanted.to_owned() }
-    }
-}
-
-fn with(value: &str) -> String {
-    if value.is_empty() { String::new() } else { format!(" = {value:?}") }
-}
 
 macro_rules! settings {
     ($(

@@ -51,7 +51,12 @@ pub(super) trait Value: Sized {
 /// An address without the name and the password that it may hold.
 pub fn without_credentials(address: &str) -> String {
     let scheme = address.find("://").map_or(0, |at| at + 3);
-    match address.rfind('@') {
+    // Passwords of databases may hold whatever; in an address of the web, an `@` may stand in the path.
+    let end = match &address[..scheme] {
+        "http://" | "https://" => address[scheme..].find(['/', '?', '#']).map_or(address.len(), |at| scheme + at),
+        _ => address.len(),
+    };
+    match address[..end].rfind('@') {
         Some(at) if at >= scheme => format!("{}[redacted]{}", &address[..scheme], &address[at..]),
         _ => address.to_owned(),
     }

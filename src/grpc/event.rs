@@ -1,6 +1,6 @@
 //! `EventService`, and published events as the contract writes them.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
@@ -115,6 +115,6 @@ fn new_event(request: PublishEventRequest) -> Result<NewEvent> {
 
 impl From<Publication> for proto::PublishedEvent {
     fn from(publication: Publication) -> Self {
-        Self { r#type: publication.event_type, data: Some(structure(publication.data)) }
+        Self { r#type: publication.event_type, data: Some(structure(Arc::unwrap_or_clone(publication.data))) }
     }
 }

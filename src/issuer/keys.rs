@@ -44,6 +44,8 @@ pub(super) struct Key {
 pub(super) struct Keys {
     client: Client,
     url: Url,
+    /// The address as it may be logged.
+    shown: String,
     known: RwLock<Known>,
     /// Held by the one who fetches.
     fetching: Mutex<()>,
@@ -67,7 +69,8 @@ struct Published {
 
 impl Keys {
     pub(super) fn new(client: Client, url: Url) -> Self {
-        Self { client, url, known: RwLock::default(), fetching: Mutex::default() }
+        let shown = format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path());
+        Self { client, url, shown, known: RwLock::default(), fetching: Mutex::default() }
     }
 
     /// The key of this name.
@@ -110,7 +113,7 @@ impl Keys {
         match fetched {
             Ok(keys) => known = Known { keys: Arc::new(keys), fetched_at: Some(now), tried_at: Some(now), fault: None },
             Err(error) => {
-                tracing::warn!(url = %self.url, error = format!("{error:#}"), "cannot fetch the keys of an issuer");
+                tracing::warn!(url = self.shown, error = format!("{error:#}"), "cannot fetch the keys of an issuer");
                 known.fault = Some(format!("{error:#}").into());
             }
         }

@@ -11,6 +11,7 @@ use jsonwebtoken::{
 };
 use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
+use serde_json::Value;
 
 use self::keys::Keys;
 use crate::{
@@ -66,11 +67,11 @@ struct Claims {
     sub: String,
     exp: f64,
     nbf: Option<f64>,
-    preferred_username: Option<String>,
-    name: Option<String>,
-    email: Option<String>,
-    #[serde(default)]
-    email_verified: bool,
+    // Whatever an issuer writes there, the token is good without them.
+    preferred_username: Option<Value>,
+    name: Option<Value>,
+    email: Option<Value>,
+    email_verified: Option<Value>,
 }
 
 /// What is read of a token before anything is verified.
@@ -136,13 +137,14 @@ impl Issuers {
         if !is_name(&claims.sub) {
             return Err(REFUSED);
         }
+        let is_verified = [Value::Bool(true), Value::from("true")].map(Some).contains(&claims.email_verified);
         Ok(Vouched {
             issuer: trusted.issuer.clone(),
             subject: claims.sub,
             expires_at,
-            username: claims.preferred_username,
-            display_name: claims.name,
-            email: claims.email.filter(|_| claims.email_verified),
+            username: text(claims.preferred_username),
+            display_name: text(claims.name),
+            email: text(claims.email).filter(|_| is_verified),
         })
     }
 }
@@ -151,6 +153,10 @@ impl fmt::Debug for Issuers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_list().entries(self.issuers.iter().map(|(trusted, _)| &trusted.issuer)).finish()
     }
+}
+
+fn text(claim: Option<Value>) -> Option<String> {
+    if let Some(Value::String(text)) = claim { Some(text) } else { None }
 }
 
 /// The issuer that a token names, right or wrong.

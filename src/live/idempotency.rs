@@ -9,6 +9,8 @@ use crate::model::credential::Digest;
 
 /// How long a key is remembered.
 const TTL: Duration = Duration::from_secs(86_400);
+/// How long a claim holds on the server that is not settled: its node may have died before it did anything.
+const CLAIM_TTL: Duration = Duration::from_secs(60);
 /// Keys that one process remembers at most; what was used least goes first.
 const CAPACITY: u64 = 100_000;
 
@@ -35,7 +37,7 @@ impl Idempotency {
         }
         let redis = self.redis.as_ref()?;
         let name = redis.keys().idempotency(&key);
-        let ttl = TTL.as_secs();
+        let ttl = CLAIM_TTL.as_secs();
         let claim = redis::Cmd::new().arg("SET").arg(&name).arg(word).arg("NX").arg("EX").arg(ttl).to_owned();
         let is_ours: Option<String> = redis.command("claim_key", &claim).await.ok()?;
         if is_ours.is_some() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     ids::{ConversationId, MessageId, UserId},
     message::Message,
     notification::Notification,
@@ -309,8 +309,8 @@ impl Event {
     }
 
     /// Whether nobody need get it any more.
-    pub fn is_over(&self, now: Timestamp) -> bool {
-        self.draft.happening.publication().is_some_and(|publication| publication.is_over(now))
+    pub fn is_over(&self, clock: Clock) -> bool {
+        self.draft.happening.publication().is_some_and(|publication| publication.is_over(clock.now()))
     }
 
     /// Whether it stands in its topic's log; what does not is of the moment, and may be lost.
@@ -335,7 +335,7 @@ impl Event {
                 Happening::Message(message) | Happening::MessageUpdated(message) => message.weight(),
                 Happening::ToolCall { arguments, .. } => tool::weight(arguments),
                 Happening::Notification(notification) => notification.weight(),
-                Happening::Published(publication) => publication.weight(),
+                Happening::Published(publication) => publication.size,
                 Happening::Start { .. }
                 | Happening::End { .. }
                 | Happening::Failed { .. }

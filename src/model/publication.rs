@@ -1,6 +1,6 @@
 //! Publications: events that services publish, and the registry of their types.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,8 +43,11 @@ pub struct Publication {
     pub id: EventId,
     /// A registered type.
     pub event_type: String,
-    /// What its publisher says.
-    pub data: Map<String, Value>,
+    /// What its publisher says: one text, however many topics it is published to.
+    #[serde(with = "shared")]
+    pub data: Arc<Map<String, Value>>,
+    /// Bytes of its data as JSON: queues count them for every viewer.
+    pub size: usize,
     /// How much it matters.
     pub priority: Priority,
     /// When it need not be delivered any more.
@@ -56,10 +59,21 @@ impl Publication {
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
+}
 
-    /// Roughly what its data costs in memory, in bytes.
-    pub fn weight(&self) -> usize {
-        self.data.iter().map(|(name, value)| name.len() + value.to_string().len()).sum()
+/// Data as it travels.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use serde_json::{Map, Value};
+
+    pub(super) fn serialize<S: Serializer>(data: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
+        data.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Map<String, Value>>, D::Error> {
+        Map::deserialize(deserializer).map(Arc::new)
     }
 }
 

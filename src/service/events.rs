@@ -17,6 +17,7 @@ use crate::{
         ids::EventId,
         publication::{self, Audience, Priority, Publication, Registry},
         topic::Topic,
+        user::Role,
     },
     store::Store,
 };
@@ -98,10 +99,7 @@ impl Events {
     /// Names that are no type that the caller may subscribe to.
     pub fn subscribable(&self, caller: &Caller, names: Vec<String>) -> Result<HashSet<String>> {
         let is_known = |name: &String| self.0.registry.may_subscribe(caller.role, name);
-        let (known, unknown): (HashSet<String>, Vec<String>) = (
-            names.iter().filter(|name| is_known(name)).cloned().collect(),
-            names.into_iter().filter(|name| !is_known(name)).collect(),
-        );
+        let (known, unknown): (HashSet<String>, HashSet<String>) = names.into_iter().partition(is_known);
         if unknown.is_empty() {
             return Ok(known);
         }
@@ -121,6 +119,10 @@ impl Events {
             return Err(Error::ROLE);
         }
         self.check(&new)?;
+        // People speak to whoever asked to hear them, and to nobody else.
+        if caller.role == Role::User && new.audience != Audience::Subscribers {
+            return Err(Error::ROLE);
+        }
         let topics = self.topics(&new).await?;
         let claim = new.idempotency_key.as_deref().map(|key| Digest::of(&format!("{}:{key}", caller.user_id)));
         let mut published = Published { id: EventId::generate(), delivered: 0 };
@@ -168,10 +170,12 @@ impl Events {
         let NewEvent { event_type, data, priority, .. } = new;
         let delivered = (self.0.reach)(&topics);
         metrics::counter!("colloquy_events_published_total", "type" => event_type.clone()).increment(1);
-        let publication = Box::new(Publication { id, event_type, data, priority, expires_at });
+        let size = serde_json::to_vec(&data).map_or(0, |json| json.len());
+        let data = Arc::new(data);
+        let publication = Publication { id, event_type, data, size, priority, expires_at };
         for topic in topics {
             let conversation_id = if let Topic::Conversation(id) = topic { Some(id) } else { None };
-            let happening = Happening::Published(publication.clone());
+            let happening = Happening::Published(Box::new(publication.clone()));
             let draft = Draft { conversation_id, message_id: None, happening };
             match priority {
                 Priority::Low => self.0.bus.whisper(topic, draft).await,

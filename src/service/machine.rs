@@ -70,7 +70,9 @@ impl Machine {
 
 /// How full the disk is on which a folder lies.
 fn disk(folder: &Path) -> Result<f64> {
-    let folder = folder.canonicalize().map_err(Error::internal)?;
+    // The folder may not be there, on a node whose data is elsewhere.
+    let folder = std::path::absolute(folder).map_err(Error::internal)?;
+    let folder = folder.ancestors().find_map(|ancestor| ancestor.canonicalize().ok()).unwrap_or(folder);
     let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage());
     let disks = disks.map_err(|error| Error::internal(anyhow::anyhow!("cannot list disks: {error}")))?;
     let over = disks.iter().filter(|disk| folder.starts_with(disk.mount_point()));

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use moka::future::Cache;
 
-use super::text::nul_fault;
+use super::{content, text::nul_fault};
 use crate::{
+    config::ContentPolicy,
     error::{Error, Result},
     issuer::{Issuers, Vouched},
     model::{
@@ -31,14 +32,15 @@ pub struct Outsiders {
     store: Store,
     clock: Clock,
     issuers: Issuers,
+    policy: ContentPolicy,
     known: Cache<(String, String), UserId>,
 }
 
 impl Outsiders {
     /// Lets in whom these issuers vouch for.
-    pub fn new(store: Store, clock: Clock, issuers: Issuers) -> Self {
+    pub fn new(store: Store, clock: Clock, issuers: Issuers, policy: ContentPolicy) -> Self {
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(FRESH_FOR).build();
-        Self { store, clock, issuers, known }
+        Self { store, clock, issuers, policy, known }
     }
 
     /// Whose token this is, and until when it is good; `None` when no outside issuer made it.
@@ -61,7 +63,10 @@ impl Outsiders {
     async fn welcome(&self, vouched: &Vouched) -> Result<UserId> {
         let now = self.clock.now();
         let usable = |email: &&String| user::email_fault(email).is_none() && nul_fault(email).is_none();
-        let display_name = vouched.display_name.clone().filter(|name| user::display_name_fault(name).is_none());
+        let is_fit = |name: &String| {
+            user::display_name_fault(name).is_none() && content::check(self.policy, "display_name", name).is_ok()
+        };
+        let display_name = vouched.display_name.clone().filter(is_fit);
         let name = username(vouched);
         let mut new = User {
             id: UserId::generate(),

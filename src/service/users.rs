@@ -124,6 +124,8 @@ impl Users {
             self.0.signals.send(Signal::ConversationEnded(conversation));
         }
         self.0.identities.end(&sessions).await;
+        // Whoever calls without a session is known by the account alone.
+        self.0.identities.tell(Signal::UserEnded(caller.user_id)).await;
         tracing::info!(user_id = %caller.user_id, "account deleted");
         Ok(())
     }

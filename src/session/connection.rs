@@ -285,6 +285,8 @@ impl Connection {
                 self.ready.clear();
                 return Flow::Break(Some(Error::Unauthenticated("the session has ended")));
             }
+            // Nothing of it could be loaded: whoever comes back begins from now on as well.
+            Letter::Missed(topic) if *topic == Topic::System => {}
             Letter::Missed(_) => return self.send_away("missed_events"),
             Letter::Overflow => return self.send_away("slow_reader"),
         }
@@ -294,9 +296,9 @@ impl Connection {
     /// Shows an event, or what of it the viewer has not seen.
     pub(super) fn show(&mut self, event: Arc<Event>) {
         // Nobody is told of themselves, nor of what they were handed when they joined.
-        let is_known = self.backlog.has(&event) || self.notices.holds_back(&event);
+        let is_known = self.backlog.has(&event) || !self.notices.is_new(&event);
         if is_known
-            || event.is_over(self.sessions.clock.now())
+            || event.is_over(self.sessions.clock)
             || event.draft.happening.present() == Some(self.caller.user_id)
         {
             return;
@@ -310,6 +312,7 @@ impl Connection {
         let now = Instant::now();
         if self.judged_at <= now {
             self.judged_at = now + self.sessions.rules.standards.interval;
+            self.notices.refresh();
             let is_fit = self.health().judge();
             if !is_fit {
                 metrics::counter!("colloquy_unhealthy_connections_total").increment(1);

@@ -48,10 +48,7 @@ pub fn follow(
                 Letter::Role(role) if types.iter().any(|name| !sessions.events.registry().may_subscribe(role, name)) => {
                     Err(Error::ROLE)?;
                 }
-                Letter::Missed(_) | Letter::Overflow => {
-                    let source = anyhow::anyhow!("the reader is too slow, or the server that nodes share was away");
-                    Err(Error::Unavailable { part: "event stream", source })?;
-                }
+                Letter::Missed(_) | Letter::Overflow => Err(Watch::broken())?,
                 _ => {}
             }
         }

@@ -203,8 +203,9 @@ mod tests {
     use crate::model::{
         clock::Clock,
         event::{Draft, Event, Happening},
-        ids::{ConversationId, MessageId, UserId},
+        ids::{ConversationId, EventId, MessageId, UserId},
         presence::{Status, StatusChange},
+        publication::{Priority, Publication},
         topic::Topic,
     };
 
@@ -226,6 +227,12 @@ mod tests {
     fn typing(conversation_id: ConversationId, user_id: UserId, is_typing: bool) -> Letter {
         let happening = Happening::Typing { user_id, username: "alice".into(), is_typing };
         event(Topic::Conversation(conversation_id), 0, None, happening)
+    }
+
+    fn published(topic: &str, offset: u64, priority: Priority) -> Letter {
+        let (id, event_type, data) = (EventId::generate(), topic.to_owned(), Default::default());
+        let publication = Publication { id, event_type, data, size: 2, priority, expires_at: None };
+        event(Topic::Event(topic.to_owned()), offset, None, Happening::Published(Box::new(publication)))
     }
 
     fn status(user_id: UserId, status: Status) -> Letter {
@@ -306,6 +313,21 @@ mod tests {
             assert_eq!(offset(lanes.pop(Lane::Low)), Some(number + 1));
         }
         assert!(lanes.pop(Lane::Low).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_matters_more_overtakes_other_topics_and_not_its_own() {
+        let mut lanes = Lanes::new(BOUNDS);
+        for (topic, offset) in [("a", 1), ("b", 1), ("a", 2)] {
+            lanes.push(published(topic, offset, Priority::Normal));
+        }
+        lanes.push(published("a", 3, Priority::High));
+        lanes.push(published("a", 4, Priority::Normal));
+        let mut order = Vec::new();
+        while let Some(Letter::Event(event)) = lanes.pop(Lane::Low) {
+            order.push(format!("{} {}", event.topic, event.offset));
+        }
+        assert_eq!(order, ["event:a 1", "event:a 2", "event:a 3", "event:b 1", "event:a 4"]);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Notifications of a live connection: those that waited for the user come first, in order, each once.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use async_stream::try_stream;
 use futures_util::Stream;
@@ -25,25 +25,23 @@ use crate::{
 
 /// Notifications that are read from the store at once.
 const PAGE: usize = 20;
-/// Notifications that are kept for afterwards while others wait.
-const MAX_LATER: usize = 100;
 
 /// What a connection knows of its user's notifications.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    /// Those that were handed over.
-    handed: HashSet<NotificationId>,
+    /// Those that were shown lately.
+    shown: HashSet<NotificationId>,
     /// Whether more may wait in the store: it comes first.
     is_waiting: bool,
+    /// Whether the store did not answer, and is to be asked again.
+    has_failed: bool,
     /// Up to where the store was read.
     after: Option<NotificationId>,
-    /// What came live meanwhile, for afterwards.
-    later: Vec<Arc<Event>>,
 }
 
 impl Notices {
     /// Whatever waits in the store is to be handed over first.
-    pub(super) fn wait(&mut self) {
+    fn wait(&mut self) {
         self.is_waiting = true;
     }
 
@@ -52,49 +50,40 @@ impl Notices {
         self.is_waiting
     }
 
-    /// Whether a notification that comes live is not to be shown now: it was, or others wait before it.
-    pub(super) fn holds_back(&mut self, event: &Arc<Event>) -> bool {
-        let Some(notification) = event.draft.happening.notification() else { return false };
-        // Beyond the bound they are left to the store.
-        if self.is_waiting && self.later.len() < MAX_LATER {
-            self.later.push(event.clone());
-        }
-        self.is_waiting || self.handed.contains(&notification.id)
+    /// Whether the viewer has not been shown this; it has from now on.
+    pub(super) fn is_new(&mut self, event: &Event) -> bool {
+        event.draft.happening.notification().is_none_or(|notification| self.shown.insert(notification.id))
     }
 
-    /// Whether a notification of the history is new to the viewer, who has it from now on.
-    pub(super) fn take(&mut self, event: &Event) -> bool {
-        event.draft.happening.notification().is_none_or(|notification| self.handed.insert(notification.id))
+    /// To be called now and then: what is in no mailbox any more is forgotten, and where the store did not answer it is asked again.
+    pub(super) fn refresh(&mut self) {
+        if !self.is_waiting {
+            self.shown = HashSet::new();
+            self.is_waiting = std::mem::take(&mut self.has_failed);
+        }
     }
 
     /// Takes a page of the store over; returns what of it is new to the viewer.
     fn turn(&mut self, page: Vec<Notification>) -> Vec<Notification> {
         self.is_waiting = page.len() == PAGE;
         self.after = page.last().map(|last| last.id).or(self.after);
-        page.into_iter().filter(|notification| self.handed.insert(notification.id)).collect()
-    }
-
-    /// What came live while others waited, once none do any more.
-    fn release(&mut self) -> Vec<Arc<Event>> {
-        if self.is_waiting {
-            return Vec::new();
-        }
-        let later = std::mem::take(&mut self.later);
-        later.into_iter().filter(|event| self.take(event)).collect()
+        page.into_iter().filter(|notification| self.shown.insert(notification.id)).collect()
     }
 }
 
 impl Connection {
-    /// Joins what concerns the viewer or everyone, whatever it subscribes to, and hands over what waits.
+    /// Joins what concerns the viewer or everyone, whatever it subscribes to. What concerns the viewer stands still until what waits
+    /// is handed over.
     pub(super) async fn attend(&mut self) {
-        for topic in [Topic::User(self.caller.user_id), Topic::System] {
-            self.seat.join(&topic, None, 0).await;
-        }
+        let own = Topic::User(self.caller.user_id);
+        self.seat.join(&Topic::System, None, 0).await;
+        self.seat.join(&own, None, 0).await;
+        self.seat.fall_behind(&own, None);
         self.notices.wait();
     }
 
-    /// Hands over the next notifications that wait, and after the last what came live meanwhile. Where the store does not answer,
-    /// they wait on, for the next time.
+    /// Hands over the next notifications that wait; after the last comes what happened meanwhile. Where the store does not answer,
+    /// they wait on.
     pub(super) async fn hand_over_notices(&mut self) {
         let (notifications, user, after) =
             (self.sessions.notifications.clone(), self.caller.user_id, self.notices.after);
@@ -108,11 +97,13 @@ impl Connection {
                 }));
             }
             Err(error) => {
-                self.notices.is_waiting = false;
+                (self.notices.is_waiting, self.notices.has_failed) = (false, true);
                 self.ready.push_back(Outgoing::Answer(None, Answer::Refused(error)));
             }
         }
-        self.ready.extend(self.notices.release().into_iter().map(Outgoing::Event));
+        if !self.notices.is_waiting {
+            self.recovery.add(self.seat.behind().filter(|topic| matches!(topic, Topic::User(_))).cloned());
+        }
     }
 }
 
@@ -126,38 +117,33 @@ pub enum Watched {
 }
 
 /// Watches the caller's notifications: those that wait, then those that are created. The watch does not count as a connection
-/// of the caller's.
+/// of the caller's; when it must leave something out, it ends.
 pub fn watch(sessions: Sessions, caller: Caller) -> impl Stream<Item = Result<Watched>> + Send {
     try_stream! {
         let notifications = sessions.notifications.clone();
         let mut watch = Watch::begin(&sessions, &caller);
         watch.seat.join(&Topic::User(caller.user_id), None, 0).await;
         yield Watched::Begun(notifications.unread(&caller).await?);
+        // What is created meanwhile waits in the mailbox.
         let mut notices = Notices::default();
         notices.wait();
+        while notices.is_waiting() {
+            for notification in notices.turn(notifications.waiting(caller.user_id, notices.after, PAGE).await?) {
+                let id = notification.id;
+                yield Watched::Notification(Box::new(notification));
+                notifications.note(id);
+            }
+        }
         loop {
-            while notices.is_waiting() {
-                for notification in notices.turn(notifications.waiting(caller.user_id, notices.after, PAGE).await?) {
-                    let id = notification.id;
-                    yield Watched::Notification(Box::new(notification));
-                    notifications.note(id);
-                }
-            }
-            for event in notices.release() {
-                if let Some(notification) = event.draft.happening.notification() {
-                    yield Watched::Notification(Box::new(notification.clone()));
-                    notifications.note(notification.id);
-                }
-            }
             match watch.next().await? {
                 Letter::Event(event) => {
-                    if let Some(notification) = event.draft.happening.notification().filter(|_| !notices.holds_back(&event)) {
+                    let created = event.draft.happening.notification();
+                    if let Some(notification) = created.filter(|created| !notices.shown.contains(&created.id)) {
                         yield Watched::Notification(Box::new(notification.clone()));
                         notifications.note(notification.id);
                     }
                 }
-                // It is in the store.
-                Letter::Missed(_) | Letter::Overflow => notices.wait(),
+                Letter::Missed(_) | Letter::Overflow => Err(Watch::broken())?,
                 _ => {}
             }
         }

@@ -177,7 +177,9 @@ impl Connection {
         }
         self.sessions.hub.renew(self.seat.id(), &caller);
         self.expiry = Expiry::of(&self.sessions, &caller);
+        let role = caller.role;
         self.caller = caller;
+        self.change_role(role);
         Ok(Answer::AuthRefreshed(self.caller.expires_at))
     }
 }

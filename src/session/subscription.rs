@@ -126,8 +126,8 @@ impl Connection {
             // Nothing live comes before it.
             self.seat.fall_behind(&topic, place);
         } else {
-            let now = self.sessions.clock.now();
-            let missed = opened.missed.into_iter().filter(|event| !event.is_over(now) && self.notices.take(event));
+            let clock = self.sessions.clock;
+            let missed = opened.missed.into_iter().filter(|event| !event.is_over(clock) && self.notices.is_new(event));
             outgoing.extend(missed.filter_map(|event| match owed_at {
                 // Of an answer under way the text is known up to some place.
                 Some(_) => self.shown.pass(event),

@@ -24,6 +24,12 @@ impl Watch {
         Self { seat: sessions.seat(caller), lifecycle: sessions.lifecycle.clone(), expiry }
     }
 
+    /// What ends a watch that cannot show everything.
+    pub(super) fn broken() -> Error {
+        let source = anyhow::anyhow!("the reader is too slow, or the server that nodes share was away");
+        Error::Unavailable { part: "stream", source }
+    }
+
     /// What the viewer learns next.
     ///
     /// # Errors

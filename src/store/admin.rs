@@ -9,7 +9,7 @@ use super::{
     page, read,
     schema::{sessions, users},
     transaction,
-    user::{UserRow, key},
+    user::{UserRow, key, name_key, named_page},
 };
 use crate::{
     error::{Error, Result},
@@ -18,7 +18,7 @@ use crate::{
         clock::Clock,
         ids::UserId,
         page::{Page, PageRequest},
-        user::{self, AccountChange, Role, User, UserFilter},
+        user::{AccountChange, Role, User, UserFilter},
     },
 };
 
@@ -99,14 +99,14 @@ impl Store {
         let first = key(&filter.prefix);
         // No character of a username sorts after the tilde.
         let end = format!("{first}~");
-        let after = page::after(request, |key| user::username_fault(key).is_none().then(|| key.to_owned()))?;
-        let rows: Vec<UserRow> = read!(self, |connection| {
+        let after = page::after(request, name_key)?;
+        let rows: Vec<(UserRow, String)> = read!(self, |connection| {
             let mut query = users::table
                 .filter(users::username_key.ge(&first))
                 .filter(users::username_key.lt(&end))
                 .order(users::username_key)
                 .limit(request.fetch())
-                .select(UserRow::as_select())
+                .select((UserRow::as_select(), users::username_key))
                 .into_boxed();
             if let Some(after) = &after {
                 query = query.filter(users::username_key.gt(after));
@@ -119,8 +119,7 @@ impl Store {
             }
             query.load(connection).await?
         });
-        let found = rows.into_iter().map(User::from).collect();
-        Ok(Page::cut(found, request, |user| key(&user.username)))
+        Ok(named_page(rows, request))
     }
 }
 

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Store, page, read, schema::audit_log, write};
+use super::{Store, admin::claim_admins, page, read, schema::audit_log, transaction};
 use crate::{
     error::{Error, Result},
     model::{
@@ -81,6 +81,9 @@ pub(super) use note_act;
 
 impl Store {
     /// Writes down what becomes of an act that changes nothing in the store.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`] when who acts is no admin any more, which is then written down instead.
     pub(crate) async fn note_act(
         &self,
         act: &Act,
@@ -88,8 +91,12 @@ impl Store {
         details: &Details,
         now: Timestamp,
     ) -> Result<()> {
-        write!(self, |connection| note_act!(connection, act, refusal, details, now));
-        Ok(())
+        transaction!(self, "note_act", |connection| {
+            let is_admin = claim_admins!(connection, act.admin_id).contains(&act.admin_id);
+            let verdict = if is_admin { Ok(()) } else { Err(Error::ROLE) };
+            note_act!(connection, act, verdict.as_ref().err().or(refusal), details, now);
+            Ok(verdict)
+        })?
     }
 
     /// What admins did and tried, newest first.

@@ -5,6 +5,7 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Store,
+    admin::claim_admins,
     audit::note_act,
     page, read,
     schema::{service_accounts, users},
@@ -32,7 +33,7 @@ impl Store {
     /// Makes an account: a user whom no password fits and no email reaches.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] when the name is taken.
+    /// [`Error::AlreadyExists`] when the name is taken, [`Error::PermissionDenied`] when who acts is no admin any more.
     pub(crate) async fn insert_service_account(
         &self,
         act: &Act,
@@ -41,6 +42,11 @@ impl Store {
     ) -> Result<()> {
         let known = details([("name", &account.name), ("scopes", &account.scopes.words().join(" "))]);
         transaction!(self, "insert_service_account", |connection| {
+            if !claim_admins!(connection, account.id).contains(&act.admin_id) {
+                note_act!(connection, act, Some(&Error::ROLE), &known, account.created_at);
+                // The word of what was refused is to be committed as well.
+                return Ok(Err(Error::ROLE));
+            }
             let user = (
                 users::id.eq(account.id),
                 users::username.eq(&account.name),
@@ -64,8 +70,8 @@ impl Store {
             );
             diesel::insert_into(service_accounts::table).values(own).execute(connection).await?;
             note_act!(connection, act, None, &known, account.created_at);
-            Ok(())
-        })
+            Ok(Ok(()))
+        })?
     }
 
     /// The accounts, newest first.
@@ -102,11 +108,16 @@ impl Store {
     /// Ends an account. Its user stays for what it wrote and owns, without a key and a claim to its name.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// [`Error::NotFound`] when there is none, [`Error::PermissionDenied`] when who acts is no admin any more.
     pub(crate) async fn end_service_account(&self, act: &Act, id: UserId, now: Timestamp) -> Result<()> {
         transaction!(self, "end_service_account", |connection| {
-            let ended = diesel::delete(service_accounts::table.find(id)).execute(connection).await?;
-            let verdict = if ended == 0 { Err(Error::NotFound("service account")) } else { Ok(()) };
+            let verdict = if !claim_admins!(connection, id).contains(&act.admin_id) {
+                Err(Error::ROLE)
+            } else if diesel::delete(service_accounts::table.find(id)).execute(connection).await? == 0 {
+                Err(Error::NotFound("service account"))
+            } else {
+                Ok(())
+            };
             note_act!(connection, act, verdict.as_ref().err(), &Details::new(), now);
             // The word of what was refused is to be committed as well.
             if verdict.is_err() {

@@ -272,9 +272,8 @@ impl Store {
         let first = key(prefix);
         // No character of a username sorts after the tilde.
         let end = format!("{first}~");
-        let after = page::after(request, |key| user::username_fault(key).is_none().then(|| key.to_owned()))?;
-        let after = after.unwrap_or_default();
-        let rows: Vec<UserRow> = read!(self, |connection| {
+        let after = page::after(request, name_key)?.unwrap_or_default();
+        let rows: Vec<(UserRow, String)> = read!(self, |connection| {
             users::table
                 .filter(users::username_key.ge(&first))
                 .filter(users::username_key.lt(&end))
@@ -282,18 +281,29 @@ impl Store {
                 .filter(users::is_active)
                 .order(users::username_key)
                 .limit(request.fetch())
-                .select(UserRow::as_select())
+                .select((UserRow::as_select(), users::username_key))
                 .load(connection)
                 .await?
         });
-        let found = rows.into_iter().map(User::from).collect();
-        Ok(Page::cut(found, request, |user| key(&user.username)))
+        Ok(named_page(rows, request))
     }
 }
 
 /// Names are unique, and found, without regard to case.
 pub(super) fn key(name: &str) -> String {
     name.to_lowercase()
+}
+
+/// Reads the key that [`named_page`] wrote: a name, or what an ended service account has in its place.
+pub(super) fn name_key(key: &str) -> Option<String> {
+    let is_key = user::username_fault(key).is_none() || key.parse::<UserId>().is_ok();
+    is_key.then(|| key.to_owned())
+}
+
+/// A page of accounts in order of the keys by which their names are found.
+pub(super) fn named_page(rows: Vec<(UserRow, String)>, request: &PageRequest) -> Page<User> {
+    let Page { entries, next } = Page::cut(rows, request, |(_, key)| key.clone());
+    Page { entries: entries.into_iter().map(|(row, _)| row.into()).collect(), next }
 }
 
 /// Names what is taken: PostgreSQL tells the constraint, SQLite the column.

@@ -52,6 +52,15 @@ const REFERENCE_TAIL: &str = r#"# A model provider; as many as needed. One named
 # The environment variable that holds the bearer token.
 #bearer_env = "SEARCH_TOKEN"
 
+# A type of published events, beside the built-in ones or in the place of one; as many as needed.
+#[[event_types]]
+# Lower-case letters, digits, `.`, `_` and `-`.
+#name = "order.paid"
+# The roles that may publish it, of `user`, `admin` and `service`.
+#publish = ["admin", "service"]
+# The roles that may subscribe to it.
+#subscribe = ["user", "admin", "service"]
+
 # An issuer whose tokens are let in besides our own; as many as needed. A user is made when a token first names somebody.
 #[[issuers]]
 # As its tokens name it (`iss`).
@@ -136,7 +145,7 @@ fn the_reference_file_sets_everything_to_what_it_is() {
 
     let all = uncommented(&file);
     let mut table: toml::Table = all.parse().unwrap();
-    for part in ["providers", "mcp_servers", "issuers"] {
+    for part in ["providers", "mcp_servers", "event_types", "issuers"] {
         assert!(table.remove(part).is_some(), "{part} are shown");
     }
     for setting in SETTINGS {
@@ -162,7 +171,8 @@ fn the_reference_file_sets_everything_to_what_it_is() {
         assert_eq!((&set.source, &set.text), (&Source::File(path.clone()), &default.text), "{}", set.name);
     }
     let settings = Settings::load(Some(path), &[]).unwrap();
-    assert_eq!((settings.providers.len(), settings.mcp_servers.len(), settings.issuers.len()), (1, 2, 1));
+    assert_eq!((settings.providers.len(), settings.mcp_servers.len()), (1, 2));
+    assert_eq!((settings.event_types.len(), settings.issuers.len()), (1, 1));
 }
 
 /// Every text of the sources that is quoted and named as a metric is.

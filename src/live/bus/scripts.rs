@@ -10,9 +10,9 @@ use crate::{
     model::topic::{Epoch, Position, Topic},
 };
 
-/// How long the place of a topic is kept after its last event, and at least as long as its history: viewers of a quiet
-/// conversation do not have to recover when it wakes up.
-const PLACE_TTL_MS: u64 = 24 * 3600 * 1000;
+/// How long the place of a topic is kept after its last event or viewer, and at least as long as its history: viewers of a quiet
+/// topic do not have to recover when it wakes up.
+const PLACE_TTL_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// Keys: place, history. Arguments: the epoch of a topic that has none, the body, the channel, and the bounds of the
 /// history: events, bytes, milliseconds; then how long to keep the place. Returns the event's epoch and offset.
@@ -56,8 +56,8 @@ if not epoch then
     epoch = ARGV[1]
     redis.call('DEL', KEYS[2])
     redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', 0)
-    redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local offset = tonumber(redis.call('HGET', KEYS[1], 'offset'))
 local missed = offset - tonumber(ARGV[4])
 local bodies = {}

@@ -194,6 +194,14 @@ impl Server {
         visitor.login(name, PASSWORD).await.unwrap()
     }
 
+    /// Alice, who owns a conversation, and Bob, who is a member of it.
+    pub(crate) async fn alice_and_bob(&self) -> (Actor, Actor, String) {
+        let (alice, bob) = (self.register("alice").await, self.register("bob").await);
+        let conversation = alice.conversation().await;
+        alice.add(&conversation, &bob, "member").await;
+        (alice, bob, conversation)
+    }
+
     /// What lasts of it.
     pub(crate) fn data(&self) -> &Data {
         &self.0.data

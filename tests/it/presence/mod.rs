@@ -1,16 +1,14 @@
 //! Presence and typing, as people see each other.
 
+mod watching;
+
 use std::time::Duration;
 
-use colloquy::proto::{
-    GetPresenceRequest, PresenceStatus, SetTypingRequest, UpdatePresenceRequest, WatchPresenceRequest, presence_event,
-};
+use colloquy::proto::{GetPresenceRequest, PresenceStatus, SetTypingRequest, UpdatePresenceRequest};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::harness::{
-    Actor, Data, Events, Process, RedisServer, Server, Socket, eventually, reason, soon, violations, within,
-};
+use crate::harness::{Actor, Data, Process, RedisServer, Server, Socket, eventually, reason, violations, within};
 
 /// Frames that are about presence.
 const PRESENCE: [&str; 4] = ["user_joined", "user_left", "user.status_changed", "typing"];
@@ -65,18 +63,10 @@ async fn all_of(socket: &mut Socket, frame_types: &[&str]) {
     }
 }
 
-/// Alice, who owns a conversation, and Bob, who is a member of it.
-async fn alice_and_bob(server: &Server) -> (Actor, Actor, String) {
-    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
-    let conversation = alice.conversation().await;
-    alice.add(&conversation, &bob, "member").await;
-    (alice, bob, conversation)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_others_learn_of_the_first_socket_that_comes_and_of_the_last_that_goes() {
     let server = Server::start().await;
-    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    let (alice, bob, conversation) = server.alice_and_bob().await;
     let mut viewer = view(&alice, &conversation).await;
     let first = view(&bob, &conversation).await;
     all_of(&mut viewer, &["user.status_changed", "user_joined"]).await;
@@ -102,7 +92,7 @@ async fn the_others_learn_of_the_first_socket_that_comes_and_of_the_last_that_go
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_is_told_to_those_who_share_a_conversation_and_to_nobody_else() {
     let server = Server::start().await;
-    let (alice, bob, _) = alice_and_bob(&server).await;
+    let (alice, bob, _) = server.alice_and_bob().await;
     let (carol, dave) = (server.register("carol").await, server.register("dave").await);
     let other = carol.conversation().await;
     carol.add(&other, &dave, "viewer").await;
@@ -141,7 +131,7 @@ async fn a_status_is_told_to_those_who_share_a_conversation_and_to_nobody_else()
 #[tokio::test(flavor = "multi_thread")]
 async fn members_see_who_is_there_page_by_page_and_strangers_see_nothing() {
     let server = Server::start().await;
-    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    let (alice, bob, conversation) = server.alice_and_bob().await;
     let carol = server.register("carol").await;
     let _socket = bob.socket().await;
     until_status(&alice, &conversation, "bob", "online").await;
@@ -165,7 +155,7 @@ async fn members_see_who_is_there_page_by_page_and_strangers_see_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_appears_offline_is_gone_for_the_others_and_comes_back() {
     let server = Server::start().await;
-    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    let (alice, bob, conversation) = server.alice_and_bob().await;
     let mut viewer = view(&alice, &conversation).await;
     let mut bobs = view(&bob, &conversation).await;
     let bob_id = bob.me().await.unwrap().id;
@@ -185,7 +175,7 @@ async fn who_appears_offline_is_gone_for_the_others_and_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_silent_is_away_until_the_next_act() {
     let server = Server::with(&[("presence_idle", "0.5")]).await;
-    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    let (alice, bob, conversation) = server.alice_and_bob().await;
     let mut viewer = alice.socket().await;
     let mut bobs = bob.socket().await;
     for expected in ["online", "away"] {
@@ -204,7 +194,7 @@ async fn who_is_silent_is_away_until_the_next_act() {
 #[tokio::test(flavor = "multi_thread")]
 async fn typing_is_told_to_the_others_and_ends_by_itself() {
     let server = Server::with(&[("typing_timeout", "0.5")]).await;
-    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    let (alice, bob, conversation) = server.alice_and_bob().await;
     let mut viewer = view(&alice, &conversation).await;
     let mut bobs = view(&bob, &conversation).await;
     bobs.ask("1", "typing", json!({ "conversation_id": conversation, "is_typing": true })).await;
@@ -231,7 +221,7 @@ async fn typing_is_told_to_the_others_and_ends_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn typing_ends_with_the_message_with_the_word_and_with_the_connection() {
     let server = Server::with(&[("typing_timeout", "600")]).await;
-    let (alice, bob, conversation) = alice_and_bob(&server).await;
+    let (alice, bob, conversation) = server.alice_and_bob().await;
     let mut viewer = view(&alice, &conversation).await;
     let mut bobs = view(&bob, &conversation).await;
     let typing = json!({ "conversation_id": conversation, "is_typing": true });
@@ -271,7 +261,7 @@ async fn typing_ends_with_the_message_with_the_word_and_with_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_who_may_write_can_be_typing() {
     let server = Server::start().await;
-    let (alice, _, conversation) = alice_and_bob(&server).await;
+    let (alice, _, conversation) = server.alice_and_bob().await;
     let (carol, eve) = (server.register("carol").await, server.register("eve").await);
     alice.add(&conversation, &carol, "viewer").await;
     let typing = json!({ "conversation_id": conversation, "is_typing": true });
@@ -287,68 +277,13 @@ async fn only_who_may_write_can_be_typing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_of_a_conversation_tells_everything_over_sse_and_grpc() {
-    let server = Server::start().await;
-    let (alice, bob, conversation) = alice_and_bob(&server).await;
-    let mut events = watch(&alice, &conversation).await;
-    let begun = events.next().await.unwrap();
-    assert_eq!((begun.kind.as_str(), begun.offset), ("watching", 1));
-    assert_eq!(begun.data["conversation_id"], conversation);
-    let request = WatchPresenceRequest { conversation_id: conversation.clone() };
-    let mut stream = alice.presence().watch_presence(request).await.unwrap().into_inner();
-    let grpc = async |stream: &mut tonic::Streaming<colloquy::proto::WatchPresenceResponse>| {
-        soon("an event", stream.message()).await.unwrap().unwrap().event.unwrap()
-    };
-    assert!(matches!(grpc(&mut stream).await.event, Some(presence_event::Event::Watching(_))));
-    // Whoever watches is not there by it.
-    assert_eq!(presence(&bob, &conversation, "alice").await["status"], "offline");
-
-    let mut bobs = view(&bob, &conversation).await;
-    bobs.ask("1", "typing", json!({ "conversation_id": conversation, "is_typing": true })).await;
-    let mut seen = Vec::new();
-    while !["user_joined", "user.status_changed", "typing"].iter().all(|kind| seen.iter().any(|seen| seen == kind)) {
-        seen.push(events.next().await.unwrap().kind);
-    }
-    let mut heard = Vec::new();
-    while heard.len() < 3 {
-        let event = grpc(&mut stream).await;
-        assert_eq!(event.offset, heard.len() as i64 + 2);
-        heard.push(event.event.unwrap());
-    }
-    assert!(heard.iter().any(|event| matches!(event, presence_event::Event::UserStatusChanged(_))), "{heard:?}");
-    bobs.cut();
-    let mut seen = Vec::new();
-    while !["user_left", "user.status_changed"].iter().all(|kind| seen.iter().any(|seen| seen == kind)) {
-        seen.push(events.next().await.unwrap().kind);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_watch_of_all_tells_what_everybody_is_who_shares_a_conversation_with_the_watcher() {
-    let server = Server::start().await;
-    let (alice, bob, _) = alice_and_bob(&server).await;
-    let eve = server.register("eve").await;
-    let mut events = watch(&alice, "").await;
-    assert_eq!(events.next().await.unwrap().kind, "watching");
-    let _eve = eve.socket().await;
-    let _bob = bob.socket().await;
-    let event = events.next().await.unwrap();
-    assert_eq!((event.kind.as_str(), &event.data["status"]), ("user.status_changed", &"online".into()));
-    assert_eq!(event.data["user_id"], bob.me().await.unwrap().id);
-    // It ends with the session.
-    alice.post("/api/v1/auth/logout", json!({})).await;
-    let last = events.next().await.unwrap();
-    assert_eq!((last.kind.as_str(), &last.data["code"]), ("error", &"UNAUTHENTICATED".into()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_share_a_server_see_each_others_people() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let settings = [("redis_url", url.as_str()), ("typing_timeout", "1")];
     let here = Server::with(&settings).await;
     let there = here.beside(&settings).await;
-    let (alice, bob, conversation) = alice_and_bob(&here).await;
+    let (alice, bob, conversation) = here.alice_and_bob().await;
     let mut viewer = view(&alice, &conversation).await;
     let mut bobs = view(&bob.at(&there), &conversation).await;
     all_of(&mut viewer, &["user.status_changed", "user_joined"]).await;
@@ -379,7 +314,7 @@ async fn a_killed_node_takes_its_people_with_it() {
     let data = Data::fresh().await;
     let there = Process::start(&data, &settings).await;
     let here = there.server().beside(&settings).await;
-    let (alice, bob, conversation) = alice_and_bob(&here).await;
+    let (alice, bob, conversation) = here.alice_and_bob().await;
     let mut viewer = view(&alice, &conversation).await;
     let _bobs = view(&bob.at(there.server()), &conversation).await;
     all_of(&mut viewer, &["user.status_changed", "user_joined"]).await;
@@ -389,12 +324,6 @@ async fn a_killed_node_takes_its_people_with_it() {
     let gone = tokio::time::timeout(limit, all_of(&mut viewer, &["user.status_changed", "user_left"])).await;
     assert!(gone.is_ok(), "nobody told it");
     within(limit, "bob is offline", async || presence(&alice, &conversation, "bob").await["status"] == "offline").await;
-}
-
-/// Watches presence over SSE; an empty conversation means everybody.
-async fn watch(actor: &Actor, conversation: &str) -> Events {
-    let path = format!("/api/v1/presence/stream?conversation_id={conversation}");
-    Events::of(actor.request(reqwest::Method::GET, &path).send().await.unwrap())
 }
 
 async fn put(actor: &Actor, path: &str, body: Value) -> (u16, Value) {

@@ -1,0 +1,21 @@
+//! What is said of a setting that is wrong.
+
+/// A setting that is wrong: its name, its value and what would be right.
+#[derive(Debug, thiserror::Error)]
+#[error("setting {name}{}: {wanted}", with(value))]
+pub struct SettingError {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) wanted: String,
+}
+
+impl SettingError {
+    /// A setting that is wrong beside the others; its value stays untold, for it may be a secret.
+    pub fn new(name: &str, wanted: &str) -> Self {
+        Self { name: name.to_owned(), value: String::new(), wanted: wanted.to_owned() }
+    }
+}
+
+fn with(value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!(" = {value:?}") }
+}
