@@ -24,7 +24,7 @@ const FIRST: usize = 500;
 /// Those who connect; each two of them share a conversation.
 const USERS: usize = 16;
 /// How long all of them may take, on a machine that is busy with other tests.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1200);
 /// How long one of them may take; whoever has to wait longer breaks off.
 const VISIT: Duration = Duration::from_secs(15);
 /// How long what is left of the last may take to go.
