@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     answer::Answer,
+    insist::insist,
     prompt,
     run::{Ending, Run, provider_fault},
     run_log::Logged,
@@ -33,8 +34,8 @@ impl Runs {
             Some(None) => return Ok(Ending::Interrupted),
             None => return Ok(Ending::Stopped),
         };
-        let built = prompt::build(self.store(), &run.membership, question, self.bounds(), offer.specs.clone());
-        let (mut prompt, mut cost) = built.await?;
+        let build = || prompt::build(self.store(), &run.membership, question, self.bounds(), offer.specs.clone());
+        let (mut prompt, mut cost) = insist("prompt", build).await?;
         let (asked_for, digest) = (answer.model.clone(), self.digest(&answer.model, &prompt)?);
         if let Some(ending) = self.give_again(run, answer, digest).await? {
             return Ok(ending);

@@ -1,9 +1,11 @@
 //! One run: from its turn in the conversation to the settled answer. Log before show, and no timer: what arrives while a
 //! piece is being written goes into the next.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
-use super::{answer::Answer, runs::Runs};
+use super::{answer::Answer, insist::insist, runs::Runs};
 use crate::{
     error::Result,
     llm::{Failure, FinishReason},
@@ -16,6 +18,11 @@ use crate::{
     },
     store::Outcome,
 };
+
+/// When a run that waits for another node's looks again; twice as late each time.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The latest.
+const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(1);
 
 /// An answer to be made.
 #[derive(Clone, Debug)]
@@ -57,17 +64,27 @@ impl Runs {
         self.settle(&run, answer, ending).await;
     }
 
-    /// Waits until the runs before this one in its conversation have ended.
+    /// Waits until the runs before this one in its conversation have ended. The store is asked once those of this node have;
+    /// while it knows of others they are another node's, and it is asked again.
     pub(super) async fn wait_for_turn(&self, run: &Run, stop: &CancellationToken) -> Result<Option<Ending>> {
+        let (conversation, seq) = (run.reply.conversation_id, run.reply.seq);
+        let is_busy = || self.store().is_busy_before(conversation, seq);
+        let mut pause = LOOK_AGAIN;
         loop {
-            let ended = self.next_end();
-            if !self.store().is_busy_before(run.reply.conversation_id, run.reply.seq).await? {
+            let ended = self.end_before(&run.reply);
+            if ended.is_none() && !insist("turn", is_busy).await? {
                 return Ok(None);
             }
+            let next = async {
+                match ended {
+                    Some(ended) => ended.cancelled().await,
+                    None => tokio::time::sleep(pause).await,
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return Ok(Some(Ending::Stopped)),
                 () = self.lifecycle().stopped().cancelled() => return Ok(Some(Ending::Interrupted)),
-                () = ended => {}
+                () = next => pause = LOOK_AGAIN_AT_LAST.min(pause * 2),
             }
         }
     }

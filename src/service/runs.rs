@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -10,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -89,12 +88,13 @@ struct Inner {
     /// Microseconds that the database's clock is ahead of this node's.
     drift: AtomicI64,
     active: Mutex<HashMap<MessageId, Handle>>,
-    ended: Notify,
 }
 
 /// A run of this node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Handle {
+    conversation: ConversationId,
+    seq: i64,
     stop: CancellationToken,
     ended: CancellationToken,
 }
@@ -112,14 +112,14 @@ impl Runs {
     ) -> Self {
         let node = NodeId::generate();
         let log = RunLog::start(store.clone(), node, clock, &lifecycle);
-        let (drift, active, ended) = Default::default();
-        Self(Arc::new(Inner { store, bus, signals, makers, clock, lifecycle, node, limits, log, drift, active, ended }))
+        let (drift, active) = Default::default();
+        Self(Arc::new(Inner { store, bus, signals, makers, clock, lifecycle, node, limits, log, drift, active }))
     }
 
     /// Starts the run of an answer that was appended with this node's lease. One that `is_another` beside a first one is
     /// made anew, whatever the cache holds.
     pub(crate) fn launch(&self, membership: Membership, reply: Message, is_another: bool) {
-        let active = Active::enter(self.clone(), reply.id);
+        let active = Active::enter(self.clone(), &reply);
         // Within that of the request: what is logged of a run names who asked for it, however long it lasts.
         let span = tracing::info_span!("run", conversation.id = %reply.conversation_id, message.id = %reply.id);
         let making = async move {
@@ -179,6 +179,21 @@ impl Runs {
     /// The text that a run has logged so far, and its message.
     pub(crate) async fn so_far(&self, membership: &Membership, id: MessageId) -> Result<(String, Message)> {
         self.0.store.run_so_far(membership, id).await?.ok_or(Error::NotFound("message"))
+    }
+
+    /// The runs of a conversation that last, oldest first, each with the text that it has logged so far. One that ends meanwhile
+    /// is there with the text of its message.
+    pub(crate) async fn all_so_far(&self, membership: &Membership) -> Result<Vec<(String, Message)>> {
+        let ids = self.running(membership.conversation_id).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let runs = self.0.store.runs_so_far(membership, &ids).await?.into_iter();
+        let so_far = |(text, message): (String, Message)| {
+            let text = if message.status.is_running() { text } else { message.content.clone() };
+            (text, message)
+        };
+        Ok(runs.map(so_far).collect())
     }
 
     /// The runs of a conversation that last, oldest first.
@@ -254,7 +269,6 @@ impl Runs {
             tracing::warn!(message.id = %message.id, "ended a run whose node is gone");
             metrics::counter!("colloquy_runs_ended_total", "status" => "interrupted").increment(1);
             self.tell_interrupted(message).await;
-            self.0.ended.notify_waiters();
         }
         Ok(())
     }
@@ -275,10 +289,11 @@ impl Runs {
         insist("tool result", || self.0.store.log_tool_result(self.0.node, id, call, result)).await.map(Logged::of)
     }
 
-    /// Completes when a run ends here after this call, or after a while: one may have ended elsewhere.
-    pub(super) fn next_end(&self) -> impl Future<Output = ()> + use<'_> {
-        let ended = self.0.ended.notified();
-        async move { drop(tokio::time::timeout(LOOK_AGAIN, ended).await) }
+    /// The end of the run that has its turn right before this one, as far as it is made here.
+    pub(super) fn end_before(&self, reply: &Message) -> Option<CancellationToken> {
+        let active = self.active();
+        let earlier = |run: &&Handle| run.conversation == reply.conversation_id && run.seq < reply.seq;
+        active.values().filter(earlier).max_by_key(|run| run.seq).map(|run| run.ended.clone())
     }
 
     /// Stops a run if it is this node's.
@@ -332,8 +347,10 @@ struct Active {
 }
 
 impl Active {
-    fn enter(runs: Runs, id: MessageId) -> Self {
-        let handle = Handle::default();
+    fn enter(runs: Runs, reply: &Message) -> Self {
+        let (id, conversation, seq) = (reply.id, reply.conversation_id, reply.seq);
+        let (stop, ended) = Default::default();
+        let handle = Handle { conversation, seq, stop, ended };
         runs.active().insert(id, handle.clone());
         metrics::gauge!("colloquy_runs_active").increment(1);
         Self { runs, id, handle }
@@ -344,7 +361,6 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.runs.active().remove(&self.id);
         self.handle.ended.cancel();
-        self.runs.0.ended.notify_waiters();
         metrics::gauge!("colloquy_runs_active").decrement(1);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     command::{Answer, Outgoing, Subscribed, Wanted},
     connection::Connection,
-    follow, splice,
+    splice,
 };
 use crate::{
     error::{Error, Result, Violation},
@@ -190,22 +190,13 @@ impl Connection {
     /// goes on with it. Of a run that begins there, nothing.
     pub(super) async fn answers_under_way(&mut self, membership: Membership, missed: &[Arc<Event>]) -> Vec<Outgoing> {
         let (runs, conversation_id) = (self.sessions.runs.clone(), membership.conversation_id);
-        let running = match self.sessions.run(async move { runs.running(conversation_id).await }).await {
+        let running = match self.sessions.run(async move { runs.all_so_far(&membership).await }).await {
             Ok(running) => running,
             Err(error) => return vec![Outgoing::Answer(None, Answer::Refused(error))],
         };
         let mut outgoing = Vec::new();
-        for id in running {
-            let read = follow::so_far(&self.sessions.lifecycle, &self.sessions.runs, membership, id).await;
-            let (text, message) = match read {
-                Ok(read) => read,
-                Err(error) => {
-                    outgoing.push(Outgoing::Answer(None, Answer::Refused(error)));
-                    continue;
-                }
-            };
-            // Of a run that has ended in between, the end waits in the mailbox.
-            let mut content = if message.status.is_running() { text } else { message.content.clone() };
+        for (mut content, message) in running {
+            let id = message.id;
             let mut tools = splice::tool_events(&message.tool_calls);
             let Some(place) = splice::before(id, missed) else { continue };
             content.truncate(content.floor_char_boundary(usize::try_from(place.bytes).unwrap_or(usize::MAX)));

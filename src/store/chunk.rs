@@ -1,6 +1,6 @@
 //! The log of runs: the pieces of answers in the making, in groups, each written only while its run is still owned.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::{
     prelude::*,
@@ -10,7 +10,7 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Pools, Store,
-    message::find_message,
+    message::{MessageRow, find_message},
     schema::{messages, run_chunks},
     snapshot,
     tool_call::attach_tool_calls,
@@ -98,6 +98,36 @@ impl Store {
                 .load(connection)
                 .await?;
             Ok(found.map(|message| (chunks.concat(), message)))
+        })
+    }
+
+    /// Runs of a conversation, oldest first, each as [`Self::run_so_far`] finds it, all of the same moment.
+    pub(crate) async fn runs_so_far(
+        &self,
+        membership: &Membership,
+        ids: &[MessageId],
+    ) -> Result<Vec<(String, Message)>> {
+        snapshot!(self, |connection| {
+            let rows: Vec<MessageRow> = messages::table
+                .filter(messages::id.eq_any(ids))
+                .filter(messages::conversation_id.eq(membership.conversation_id))
+                .order(messages::seq)
+                .select(MessageRow::as_select())
+                .load(connection)
+                .await?;
+            let mut found: Vec<Message> = rows.into_iter().map(Message::from).collect();
+            attach_tool_calls!(connection, found);
+            let chunks: Vec<(MessageId, String)> = run_chunks::table
+                .filter(run_chunks::message_id.eq_any(ids))
+                .order((run_chunks::message_id, run_chunks::offset))
+                .select((run_chunks::message_id, run_chunks::content))
+                .load(connection)
+                .await?;
+            let mut texts: HashMap<MessageId, String> = HashMap::new();
+            for (id, content) in chunks {
+                texts.entry(id).or_default().push_str(&content);
+            }
+            Ok(found.into_iter().map(|message| (texts.remove(&message.id).unwrap_or_default(), message)).collect())
         })
     }
 }

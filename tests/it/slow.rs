@@ -106,8 +106,9 @@ async fn whoever_is_too_slow_at_one_node_gets_the_answer_whole_at_another() {
     let (redis, upstream) =
         (RedisServer::start().await, Upstream::start(Script::anthropic().stepped().pieces(PIECES).end()).await);
     let (redis_url, url) = (redis.url(), upstream.url());
-    let settings = [&[("redis_url", redis_url.as_str()), ("lane_frames", "10")], &upstream.settings(&url)[..]].concat();
-    let here = Server::with(&settings).await;
+    let settings = [&[("redis_url", redis_url.as_str())], &upstream.settings(&url)[..]].concat();
+    let here = Server::with(&[&settings[..], &[("lane_frames", "10")]].concat()).await;
+    // There as much may wait as there is, and nothing is joined: each piece has the next offset.
     let there = here.beside(&settings).await;
     let (alice, bob, conversation, mut native) = stalled(&here).await;
     let (_, answer) = alice.send(&conversation, "hi").await;
