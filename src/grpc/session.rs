@@ -51,13 +51,13 @@ const MAX_ID: usize = 128;
 /// Serves live sessions.
 #[derive(Clone)]
 pub struct SessionApi {
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
 }
 
 impl SessionApi {
     /// Serves sessions made of these parts.
     pub fn new(sessions: Sessions) -> Self {
-        Self { sessions }
+        Self { sessions: Arc::new(sessions) }
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Opening {
 
 /// A viewer's connection.
 pub(super) struct Connection {
-    pub(super) sessions: Sessions,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) seat: Seat,
     pub(super) caller: Caller,
     pub(super) shown: Shown,
@@ -99,7 +99,7 @@ type Flow = ControlFlow<Option<Error>>;
 /// Serves a viewer until its requests end, its credential does, or the server does; `write` puts what it gets in the
 /// form in which it leaves. An error is the last item: the credential is no good any more, or the viewer sent far too much.
 pub fn connect(
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     caller: Caller,
     entrance: Entrance,
     opening: Opening,
@@ -142,7 +142,7 @@ pub fn connect(
 }
 
 impl Connection {
-    fn new(sessions: Sessions, caller: Caller, entrance: Entrance, opening: &Opening) -> Self {
+    fn new(sessions: Arc<Sessions>, caller: Caller, entrance: Entrance, opening: &Opening) -> Self {
         let rules = sessions.rules;
         let seat = sessions.seat(&caller);
         let health = Arc::new(Mutex::new(Health::new(rules.standards)));

@@ -9,6 +9,7 @@ use super::{
     health::{Condition, Health},
     lanes::Bounds,
     mailbox::{Letter, Mailbox},
+    subscribers::Subscribers,
 };
 use crate::{
     live::{bus::News, signal::Signal},
@@ -33,9 +34,6 @@ struct Inner {
     viewers: RwLock<HashMap<ConnectionId, Viewer>>,
     topics: RwLock<HashMap<Topic, Subscribers>>,
 }
-
-/// The viewers of a topic.
-type Subscribers = HashMap<ConnectionId, Arc<Mailbox>>;
 
 #[derive(Debug)]
 struct Viewer {
@@ -122,7 +120,7 @@ impl Hub {
         match asked {
             [topic] => topics.get(topic).map_or(0, Subscribers::len),
             _ => {
-                let viewers = asked.iter().filter_map(|topic| topics.get(topic)).flat_map(Subscribers::keys);
+                let viewers = asked.iter().filter_map(|topic| topics.get(topic)).flat_map(Subscribers::ids);
                 viewers.collect::<HashSet<_>>().len()
             }
         }
@@ -164,8 +162,8 @@ impl Hub {
     pub fn unsubscribe(&self, topic: &Topic, id: ConnectionId) {
         let mut topics = self.0.topics.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(viewers) = topics.get_mut(topic) {
-            viewers.remove(&id);
-            if viewers.is_empty() {
+            viewers.remove(id);
+            if viewers.len() == 0 {
                 topics.remove(topic);
             }
         }
@@ -174,7 +172,7 @@ impl Hub {
     /// Puts news of a topic into the mailboxes of its viewers.
     pub fn deliver(&self, news: News<'_>) {
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
-        let viewers = |topic| topics.get(topic).into_iter().flat_map(Subscribers::values);
+        let viewers = |topic| topics.get(topic).into_iter().flat_map(Subscribers::mailboxes);
         match news {
             News::Event(event) | News::Whisper(event) => viewers(&event.topic).for_each(|mailbox| mailbox.push(event)),
             News::Missed(topic) => {
@@ -207,7 +205,7 @@ impl Hub {
         let mut found = HashSet::new();
         for (topic, subscribers) in topics.iter() {
             let Topic::Conversation(conversation) = topic else { continue };
-            let users = subscribers.keys().filter_map(|viewer| viewers.get(viewer));
+            let users = subscribers.ids().filter_map(|viewer| viewers.get(&viewer));
             found.extend(users.map(|viewer| (*conversation, viewer.user_id)));
         }
         found
@@ -245,7 +243,7 @@ impl Hub {
 
     fn end_conversation(&self, conversation: ConversationId) {
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
-        for mailbox in topics.get(&Topic::Conversation(conversation)).into_iter().flat_map(Subscribers::values) {
+        for mailbox in topics.get(&Topic::Conversation(conversation)).into_iter().flat_map(Subscribers::mailboxes) {
             mailbox.tell(Letter::Barred(conversation));
         }
     }

@@ -23,5 +23,6 @@ pub mod seat;
 pub mod sessions;
 pub mod signals;
 mod splice;
+mod subscribers;
 mod subscription;
 mod watch;
