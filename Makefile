@@ -10,6 +10,7 @@ MODEL := .venv/ready
 AUTOBAHN := .venv/autobahn
 DENY := .tools/bin/cargo-deny
 CENTRIFUGO := .tools/bin/centrifugo
+GRPCURL := .tools/bin/grpcurl
 FASTAPI := .tools/fastapi/ready
 FUZZ := .tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 30
@@ -30,7 +31,7 @@ run: ## Builds and serves everything; offers the model of `make model` when it r
 model: $(MODEL) ## Serves a small language model on this machine, for `make run` to find
 	@exec .venv/bin/python tests/model/serve.py $(MODEL_PORT)
 
-test: $(MOCKS) $(MODEL) ## Gets what the tests need and runs them all: embedded, and on real servers
+test: $(MOCKS) $(MODEL) $(GRPCURL) ## Gets what the tests need and runs them all: embedded, and on real servers
 	tests/services.sh true # installs what is missing: some tests start servers of their own
 	env -u COLLOQUY_TEST_DATABASE_URL -u COLLOQUY_TEST_REDIS_URL $(CARGO) test --locked --workspace
 	tests/services.sh $(CARGO) test --locked --workspace --test it
@@ -98,9 +99,13 @@ $(FUZZ):
 $(DENY):
 	$(CARGO) install --locked --debug --root .tools cargo-deny --version 0.20.2
 
-# As a dependency of a module of ours, so that the sums of all that it is built from are checked.
+# Both as a dependency of a module of ours, so that the sums of all that they are built from are checked.
 $(CENTRIFUGO): bench/peers/centrifugo/go.mod bench/peers/centrifugo/go.sum
 	cd bench/peers/centrifugo && CGO_ENABLED=0 $(GO) build -trimpath -o $(CURDIR)/$@ github.com/centrifugal/centrifugo/v5
+	touch $@
+
+$(GRPCURL): tests/grpcurl/go.mod tests/grpcurl/go.sum
+	cd tests/grpcurl && CGO_ENABLED=0 $(GO) build -trimpath -o $(CURDIR)/$@ github.com/fullstorydev/grpcurl/cmd/grpcurl
 	touch $@
 
 $(FASTAPI): bench/peers/fastapi/requirements.txt

@@ -48,6 +48,7 @@ mod providers;
 mod proxied;
 mod quota;
 mod reasons;
+mod recipes;
 mod redis;
 mod revocation;
 mod rooms;

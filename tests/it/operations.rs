@@ -3,10 +3,9 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use colloquy::config::{self, SETTINGS, Setting, Settings, Source};
-use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::{Data, Process, Rpc, soon, within};
+use crate::harness::{Data, Process, soon, within};
 
 const HEAD: &str = "| setting | variable | default | meaning |\n|---|---|---|---|\n";
 
@@ -203,35 +202,6 @@ fn every_metric_is_in_the_table_and_no_other() {
     let unlisted: Vec<_> = emitted.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(&emitted).collect();
     assert!(unlisted.is_empty() && gone.is_empty(), "not in docs/operations.md: {unlisted:?}; only there: {gone:?}");
-}
-
-#[test]
-fn every_admin_rpc_has_a_recipe_that_fits_the_contract() {
-    let page = read("docs/operations.md");
-    let rows = page.lines().filter_map(|line| line.split_once("| `call ")?.1.strip_suffix("` |"));
-    let mut found = BTreeSet::new();
-    for (call, api) in rows.map(|row| row.split_once("` | `api ").expect("a recipe over REST follows")) {
-        let (name, request) = call.split_once(' ').unwrap_or((call, "'{}'"));
-        let rpc = Rpc::named(&format!("AdminService/{name}"));
-        let fields: Value = serde_json::from_str(request.trim_matches('\'')).unwrap();
-        rpc.encode(&fields);
-        let (method, path) = api.split_once(' ').unwrap();
-        let (path, body) = path.split_once(" '{").unwrap_or((path, ""));
-        assert!(body.is_empty() || call.ends_with(&format!("'{{{body}")), "{body} is not what {call} sends");
-        let (path, query) = path.trim_matches('\'').split_once('?').unwrap_or((path, ""));
-        let route = rpc.route().unwrap();
-        assert_eq!(method, route.method.as_str(), "{api}");
-        let parts = route.path.strip_prefix("/api/v1/admin/").unwrap().split('/');
-        let filled: Vec<_> = parts.map(|part| if part.starts_with('{') { "ID" } else { part }).collect();
-        assert_eq!(path, filled.join("/"), "{api}");
-        for (field, _) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            assert!(fields.get(field).is_some(), "{field} is not in {call}");
-        }
-        found.insert(rpc.name());
-    }
-    let wanted: BTreeSet<_> =
-        Rpc::all().iter().map(Rpc::name).filter(|name| name.starts_with("AdminService/")).collect();
-    assert_eq!(found, wanted);
 }
 
 /// The names in a text that follow a prefix.
