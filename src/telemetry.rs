@@ -7,8 +7,8 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 
 use crate::config::{LogFormat, Settings};
 
-/// It logs what it sends and gets, and that may quote conversations.
-const TALKATIVE: &str = "rmcp=off";
+/// They log what they send and get, which may quote conversations: the parameters of statements, the messages of sockets.
+pub const TALKATIVE: &str = "rmcp=off,tokio_postgres=info,tungstenite=debug,tokio_tungstenite=debug";
 
 /// Sends logs to standard error; without settings, as they are without any. An unknown level falls back to `info` and
 /// says so.

@@ -16,7 +16,7 @@ use tonic::{
     transport::Channel,
 };
 
-use super::{BRIDGE_KEY, Events, Server, Socket};
+use super::{BRIDGE_KEY, Events, Server, Socket, secrets};
 
 /// The password of everybody.
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -117,6 +117,7 @@ impl Actor {
 
     /// Posts JSON to a path over HTTP: the status and the JSON.
     pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        secrets::keep_all(&body);
         answer(self.request(Method::POST, path).json(&body)).await
     }
 
@@ -132,6 +133,7 @@ impl Actor {
 
     /// Starts an answer over SSE.
     pub(crate) async fn stream_chat(&self, body: Value) -> Events {
+        secrets::keep_all(&body);
         Events::of(self.request(Method::POST, "/api/v1/chat/stream").json(&body).send().await.unwrap())
     }
 
@@ -197,6 +199,7 @@ impl Actor {
 
     /// Opens a session; the one who signed in is returned.
     pub(crate) async fn login(&self, name: &str, password: &str) -> Result<Self, Status> {
+        secrets::keep(password);
         let request = LoginRequest { username: name.to_owned(), password: password.to_owned() };
         let LoginResponse { access_token, refresh_token, .. } = self.auth().login(request).await?.into_inner();
         Ok(Self { access_token, refresh_token, ..self.clone() })

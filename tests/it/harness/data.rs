@@ -18,6 +18,9 @@ use diesel_migrations::{FileBasedMigrations, MigrationHarness as _};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+/// Texts of a table that are looked at: tests of lists write many, which are all alike.
+const MOST_TEXTS: usize = 200;
+
 /// A folder and a database, both gone with the last who holds them.
 #[derive(Clone)]
 pub(crate) struct Data {
@@ -139,6 +142,21 @@ impl Data {
             Database::Postgres { server, name } => wait(postgres_says(&address(server, name), &query)),
         };
         found[0].number
+    }
+
+    /// The texts that people wrote and models answered, and nobody else is to read. None on PostgreSQL, where the same tests
+    /// write the same, and connecting once more costs more than they do.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let Database::Sqlite { file, .. } = &*self.database else { return Vec::new() };
+        let texts = |query: &str| {
+            // What has no database, or has none any more, has no texts.
+            let file = file.exists().then(|| file.to_str().unwrap())?;
+            let rows: Vec<Named> = diesel::sql_query(query).load(&mut SqliteConnection::establish(file).ok()?).ok()?;
+            Some(rows.into_iter().map(|row| row.name))
+        };
+        let queries = ["messages", "contexts", "notifications", "run_chunks"];
+        let queries = queries.map(|table| format!("SELECT DISTINCT content AS name FROM {table} LIMIT {MOST_TEXTS}"));
+        queries.iter().filter_map(|query| texts(query)).flatten().collect()
     }
 
     /// How many rows each table of the database has.

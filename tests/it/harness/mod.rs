@@ -12,6 +12,7 @@ mod proxy;
 mod redis;
 mod refusal;
 mod rpc;
+pub(crate) mod secrets;
 mod session;
 mod socket;
 pub(crate) mod upstream;
@@ -26,7 +27,6 @@ use colloquy::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use self::upstream::Upstream;
 pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
     cluster::Cluster,
@@ -44,6 +44,7 @@ pub(crate) use self::{
     socket::Socket,
     viewer::{Transport, Viewer},
 };
+use self::{process::LOG, secrets::Watch, upstream::Upstream};
 
 const BRIDGE_KEY: &str = "the key of the tests' own bridge";
 /// Where a node's configuration file is, in its data folder.
@@ -80,6 +81,8 @@ struct Node {
     channel: Option<Channel>,
     /// One for all: making a client reads the machine's certificates.
     client: reqwest::Client,
+    /// Sees to it that nothing secret is logged.
+    watch: Watch,
 }
 
 impl Server {
@@ -109,12 +112,12 @@ impl Server {
 
     /// A node of another process, or the part of one that is served there.
     fn elsewhere(data: Data, addresses: Addresses) -> Self {
-        Self::at(addresses, data, Lifecycle::default())
+        Self::at(addresses, data, Lifecycle::default(), Watch::begin())
     }
 
-    fn at(addresses: Addresses, data: Data, lifecycle: Lifecycle) -> Self {
+    fn at(addresses: Addresses, data: Data, lifecycle: Lifecycle, watch: Watch) -> Self {
         let (channel, client) = (addresses.grpc.map(channel), reqwest::Client::new());
-        Self(Arc::new(Node { data, lifecycle, addresses, channel, client }))
+        Self(Arc::new(Node { data, lifecycle, addresses, channel, client, watch }))
     }
 
     /// Another node on the same database.
@@ -135,12 +138,12 @@ impl Server {
 
     async fn open(data: Data, settings: &[(&str, &str)]) -> Self {
         let settings = Self::settings(&data, settings).unwrap();
-        let lifecycle = Lifecycle::default();
+        let (lifecycle, watch) = (Lifecycle::default(), Watch::begin());
         // On a task of its own: making the schema blocks its thread in a way that swallows what wakes the test's own task.
         let node = lifecycle.clone();
         let started = tokio::spawn(async move { serve::start(&settings, None, &node).await });
         let addresses = started.await.unwrap().unwrap();
-        Self::at(addresses, data, lifecycle)
+        Self::at(addresses, data, lifecycle, watch)
     }
 
     fn settings(data: &Data, settings: &[(&str, &str)]) -> Result<Settings, SettingError> {
@@ -217,6 +220,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.lifecycle.stopping().cancel();
         self.lifecycle.stopped().cancel();
+        self.watch.end(&self.data.texts(), &self.data.folder().join(LOG));
     }
 }
 

@@ -9,7 +9,10 @@ use tokio::process::{Child, Command};
 use super::{BRIDGE_KEY, Data, PATIENCE, Server, WITHOUT_LIMITS, soon, within};
 
 /// Where a process logs to, in its folder.
-const LOG: &str = "stderr.log";
+pub(super) const LOG: &str = "stderr.log";
+
+/// Whatever the program itself has to say, to be searched for secrets.
+const TALKATIVE: (&str, &str) = ("log_level", "info,colloquy=debug,colloquy_bridge=debug");
 
 /// A running `colloquy`, killed when it is dropped.
 pub(crate) struct Process {
@@ -31,13 +34,13 @@ pub(crate) struct Exit {
 impl Process {
     /// Starts a node on this data folder and waits until it answers.
     pub(crate) async fn start(data: &Data, settings: &[(&str, &str)]) -> Self {
-        let (child, addresses) = spawn(command("serve", data, settings), data).await;
+        let (child, addresses) = spawn(command("serve", data, &talkative(settings)), data).await;
         Self { child, server: Server::elsewhere(data.clone(), addresses) }
     }
 
     /// Starts a core on this data folder and waits until it answers.
     pub(crate) async fn core(data: &Data, settings: &[(&str, &str)]) -> Self {
-        let (child, addresses) = spawn(command("core", data, settings), data).await;
+        let (child, addresses) = spawn(command("core", data, &talkative(settings)), data).await;
         assert_eq!(addresses.http, None, "a core serves gRPC alone");
         Self { child, server: Server::elsewhere(data.clone(), addresses) }
     }
@@ -47,7 +50,7 @@ impl Process {
     pub(crate) async fn bridge(cores: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
         let data = Data::fresh().await;
         let urls: Vec<_> = cores.iter().map(|core| format!("http://{core}")).collect();
-        let mut command = command("bridge", &data, settings);
+        let mut command = command("bridge", &data, &talkative(settings));
         command.arg("--core").arg(urls.join(","));
         let (child, addresses) = spawn(command, &data).await;
         assert_eq!(addresses.grpc, None, "a bridge serves HTTP alone");
@@ -130,11 +133,17 @@ fn command(name: &str, data: &Data, settings: &[(&str, &str)]) -> Command {
     command
 }
 
+/// These settings, which may ask for another detail.
+fn talkative<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [&[TALKATIVE], settings].concat()
+}
+
 /// Starts a command and waits until it says where it answers.
 async fn spawn(mut command: Command, data: &Data) -> (Child, Addresses) {
     let ready = data.folder().join("ready.json");
     let _ = std::fs::remove_file(&ready);
-    command.stderr(File::create(data.folder().join(LOG)).unwrap());
+    // After what a process before it has logged.
+    command.stderr(File::options().append(true).create(true).open(data.folder().join(LOG)).unwrap());
     let mut child = command.arg("--ready-file").arg(&ready).spawn().unwrap();
     within(PATIENCE, "the ready file", async || {
         assert_eq!(child.try_wait().unwrap(), None, "the process ended before it was ready");

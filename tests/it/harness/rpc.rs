@@ -13,7 +13,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use super::{Actor, soon};
+use super::{Actor, secrets, soon};
 
 const PACKAGE: &str = "colloquy.v1";
 
@@ -95,6 +95,7 @@ impl Rpc {
 
     /// Its request as protobuf, from JSON.
     pub(crate) fn encode(&self, request: &Value) -> Vec<u8> {
+        secrets::keep_all(request);
         let message = DynamicMessage::deserialize(self.0.input(), request);
         message.unwrap_or_else(|error| panic!("{}: {request}: {error}", self.name())).encode_to_vec()
     }

@@ -8,7 +8,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _, handshake::client::Request},
 };
 
-use super::soon;
+use super::{secrets, soon};
 
 /// A WebSocket that speaks JSON frames.
 pub(crate) struct Socket {
@@ -45,6 +45,7 @@ impl Socket {
 
     /// Sends a frame.
     pub(crate) async fn send(&mut self, frame: Value) {
+        secrets::keep_all(&frame);
         self.send_text(frame.to_string()).await;
     }
 
