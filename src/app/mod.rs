@@ -86,6 +86,7 @@ use crate::{
     },
     session::{
         analytics::{self, Analytics},
+        flight::Flights,
         hub::Hub,
         presence,
         sessions::Sessions,
@@ -231,6 +232,7 @@ impl App {
             typing,
             presences,
             analytics: Analytics::default(),
+            flights: Flights::default(),
             reports: Reports::new(redis.clone(), nodes.clone(), settings.report_interval),
             signals: signals.clone(),
             node: settings.node.clone(),

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
+use prost::Message as _;
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{edge::Called as _, frame, parse, presence};
@@ -23,7 +24,7 @@ use crate::{
     service::messages::Sending,
     session::{
         command::{Answer, Command, Outgoing, Wanted},
-        connection::{self, Opening},
+        connection::{self, Frame, Opening},
         credit::Report,
         sessions::Sessions,
     },
@@ -138,7 +139,7 @@ fn requests(
     });
     readable.flat_map(|request| {
         let report = request.report.map(|report| connection::Request::Report(reported(&report)));
-        let frame = request.frame.map(|frame| connection::Request::Frame((told(&frame.id), command(frame))));
+        let frame = request.frame.map(|frame| connection::Request::Frame(read(frame)));
         stream::iter([report, frame].into_iter().flatten())
     })
 }
@@ -177,6 +178,10 @@ fn unreadable(status: Status) -> Status {
 /// The id by which a frame is answered: of one that is too long, as much as an id may have.
 fn told(id: &str) -> String {
     id.chars().take(MAX_ID).collect()
+}
+
+fn read(frame: proto::ClientFrame) -> Frame {
+    Frame { id: told(&frame.id), bytes: frame.encoded_len(), command: command(frame) }
 }
 
 fn command(frame: proto::ClientFrame) -> Result<Command> {

@@ -18,6 +18,7 @@ use super::{
     backlog::Backlog,
     command::{Answer, Command, Outgoing},
     credit::{Breaker, Credit, Report},
+    flight::{self, Passage, Recorder},
     health::Health,
     hub::Live,
     lanes::Lane,
@@ -41,8 +42,16 @@ const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
 /// Frames of a viewer that wait while it does not take the answers to those before.
 const MAX_HELD: usize = 16;
 
-/// A frame of the viewer's: its id, and what it says or what is wrong with it.
-pub type Frame = (String, Result<Command>);
+/// A frame of the viewer's.
+#[derive(Debug)]
+pub struct Frame {
+    /// Its id.
+    pub id: String,
+    /// Its bytes, as protobuf.
+    pub bytes: usize,
+    /// What it says, or what is wrong with it.
+    pub command: Result<Command>,
+}
 
 /// What comes from a viewer's side.
 #[derive(Debug)]
@@ -80,6 +89,7 @@ pub(super) struct Connection {
     breaker: Breaker,
     pub(super) receipts: Receipts,
     health: Arc<Mutex<Health>>,
+    recorder: Arc<Mutex<Recorder>>,
     judged_at: Instant,
     /// What goes to the viewer next.
     pub(super) ready: VecDeque<Outgoing>,
@@ -117,8 +127,7 @@ pub fn connect(
         let end = loop {
             while connection.credit.is_open() && let Some(outgoing) = connection.ready.pop_front() {
                 let handed_over = connection.receipts.note(&outgoing);
-                connection.sessions.analytics.hand(&outgoing);
-                let frame = write(outgoing);
+                let frame = connection.hand(outgoing, &write);
                 connection.credit.spend(frame.len());
                 connection.receipts.leave(frame.len(), handed_over);
                 yield Ok(frame);
@@ -132,8 +141,7 @@ pub fn connect(
         connection.keep_back();
         while let Some(outgoing) = connection.ready.pop_front() {
             connection.receipts.note(&outgoing);
-            connection.sessions.analytics.hand(&outgoing);
-            yield Ok(write(outgoing));
+            yield Ok(connection.hand(outgoing, &write));
         }
         if let Some(error) = end {
             yield Err(error);
@@ -146,7 +154,9 @@ impl Connection {
         let rules = sessions.rules;
         let seat = sessions.seat(&caller);
         let health = Arc::new(Mutex::new(Health::new(rules.standards)));
-        let live = Live { health: health.clone(), transport: opening.transport, since: sessions.clock.now() };
+        let since = sessions.clock.now();
+        let recorder = Arc::new(Mutex::new(Recorder::new(since)));
+        let live = Live { health: health.clone(), recorder: recorder.clone(), transport: opening.transport, since };
         sessions.hub.attend(seat.id(), live);
         Self {
             attendance: Attendance::begin(&sessions, &caller),
@@ -166,6 +176,7 @@ impl Connection {
             seat,
             caller,
             health,
+            recorder,
         }
     }
 
@@ -213,6 +224,7 @@ impl Connection {
     }
 
     async fn receive(&mut self, frame: Frame) -> Flow {
+        flight::lock(&self.recorder).note(Passage::taken(self.sessions.clock.now(), &frame));
         self.health().act();
         if self.ready.is_empty() {
             return Box::pin(self.serve(frame)).await;
@@ -221,7 +233,7 @@ impl Connection {
         if self.held.len() > MAX_HELD { self.send_away("slow_reader") } else { Flow::Continue(()) }
     }
 
-    async fn serve(&mut self, (id, command): Frame) -> Flow {
+    async fn serve(&mut self, Frame { id, command, .. }: Frame) -> Flow {
         // Nothing is done any more for somebody who has been signed out.
         if self.seat.is_signed_out() {
             return Flow::Continue(());
@@ -238,6 +250,15 @@ impl Connection {
         self.health().count(is_refused);
         self.ready.extend(answers);
         Flow::Continue(())
+    }
+
+    /// Puts what goes to the viewer in the form in which it leaves.
+    fn hand(&mut self, outgoing: Outgoing, write: &impl Fn(Outgoing) -> Bytes) -> Bytes {
+        self.sessions.analytics.hand(&outgoing);
+        let passage = Passage::handed(self.sessions.clock.now(), &outgoing);
+        let frame = write(outgoing);
+        flight::lock(&self.recorder).note(passage.weighing(frame.len()));
+        frame
     }
 
     /// Whether more is to be handed over, or caught up with.
@@ -348,6 +369,13 @@ impl Connection {
     fn health(&self) -> MutexGuard<'_, Health> {
         // A panic elsewhere leaves samples that are whole.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let (id, now) = ((self.seat.id(), self.caller.user_id), self.sessions.clock.now());
+        self.sessions.flights.keep(id, now, &self.recorder);
     }
 }
 

@@ -72,6 +72,18 @@ impl Sessions {
         Ok(Page::cut(found.into_values().rev().collect(), page, |connection| connection.id.to_string()))
     }
 
+    /// A live connection of another node, as that told last.
+    pub(super) async fn connection_elsewhere(&self, id: ConnectionId) -> Option<Connection> {
+        let mut found = None;
+        let take = |connection: Connection| {
+            if connection.id == id {
+                found = Some(connection);
+            }
+        };
+        self.reports.each_connection(take).await;
+        found
+    }
+
     /// Ends a live connection, on whatever node, for an admin.
     ///
     /// # Errors
@@ -79,12 +91,7 @@ impl Sessions {
     pub async fn close_connection(&self, admins: &Admins, act: &Act, id: ConnectionId) -> Result<()> {
         let mut found = self.connections_here(None).into_iter().find(|connection| connection.id == id);
         if found.is_none() {
-            let mut take = |connection: Connection| {
-                if connection.id == id {
-                    found = Some(connection);
-                }
-            };
-            self.reports.each_connection(&mut take).await;
+            found = self.connection_elsewhere(id).await;
         }
         admins.note(act, found.ok_or(Error::NotFound("connection")), owned).await?;
         self.signals.send(Signal::ConnectionClosed(id));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    flight::Recorder,
     health::{Condition, Health},
     lanes::Bounds,
     mailbox::{Letter, Mailbox},
@@ -50,6 +51,8 @@ struct Viewer {
 pub(super) struct Live {
     /// So healthy.
     pub(super) health: Arc<Mutex<Health>>,
+    /// Has seen what passed.
+    pub(super) recorder: Arc<Mutex<Recorder>>,
     /// What carries it.
     pub(super) transport: Transport,
     /// When it began.
@@ -97,6 +100,12 @@ impl Hub {
             Some(show(*id, viewer.user_id, live, condition))
         });
         connections.collect()
+    }
+
+    /// A connection: whose it is, and what is known of it.
+    pub(super) fn live(&self, id: ConnectionId) -> Option<(UserId, Live)> {
+        let viewers = self.0.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        viewers.get(&id).and_then(|viewer| Some((viewer.user_id, viewer.live.clone()?)))
     }
 
     /// How many viewers are connections.

@@ -7,6 +7,7 @@ pub mod connection;
 mod connections;
 pub mod credit;
 pub mod events;
+pub mod flight;
 pub mod follow;
 pub mod health;
 pub mod hub;

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tracing::Instrument as _;
 
-use super::{analytics::Analytics, health::Standards, hub::Hub, limits::Entrance, seat::Seat};
+use super::{analytics::Analytics, flight::Flights, health::Standards, hub::Hub, limits::Entrance, seat::Seat};
 use crate::{
     error::{Error, Result},
     lifecycle::Lifecycle,
@@ -82,6 +82,8 @@ pub struct Sessions {
     pub presences: Presences,
     /// Counts what passes.
     pub analytics: Analytics,
+    /// What passed on connections that have ended.
+    pub flights: Flights,
     /// What other nodes count.
     pub reports: Reports,
     /// Tells all nodes what ends.

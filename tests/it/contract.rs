@@ -6,7 +6,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use colloquy::{proto::DESCRIPTORS, session::analytics};
+use colloquy::{
+    proto::DESCRIPTORS,
+    session::{analytics, flight},
+};
 use futures_util::{StreamExt as _, stream};
 use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
@@ -131,6 +134,7 @@ pub(crate) const ROWS: &[(&str, &str, Access)] = &[
     ("AdminService/ListConnections", r#"{"page_size":1}"#, ADMINS),
     ("AdminService/Broadcast", r#"{"message":"hello"}"#, ADMINS),
     ("AdminService/CloseConnection", r#"{"connection_id":"{guest}"}"#, ADMINS),
+    ("AdminService/GetConnectionFrames", r#"{"connection_id":"{guest}"}"#, ADMINS),
     ("AdminService/GetConnectionAnalytics", "{}", ADMINS),
     ("AdminService/CreateServiceAccount", r#"{"name":"{new}","scopes":["chat:*"]}"#, ADMINS),
     ("AdminService/ListServiceAccounts", r#"{"page_size":1}"#, ADMINS),
@@ -363,4 +367,12 @@ fn every_type_of_frame_is_counted() {
     let types = types.map(|name| if name == "*" { "event".to_owned() } else { name });
     let types: Vec<String> = types.collect::<BTreeSet<_>>().into_iter().collect();
     assert_eq!(types, analytics::TYPES);
+}
+
+#[test]
+fn every_code_is_known_to_the_flight_recorder() {
+    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+    let reasons = pool.get_enum_by_name("colloquy.v1.ErrorReason").unwrap();
+    let codes = reasons.values().skip(1).map(|value| value.name().strip_prefix("ERROR_REASON_").unwrap().to_owned());
+    assert_eq!(codes.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>(), flight::CODES);
 }

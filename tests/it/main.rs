@@ -23,6 +23,7 @@ mod database;
 mod deliveries;
 mod durable;
 mod events;
+mod flight;
 mod following;
 mod frames;
 mod grpcweb;

@@ -178,7 +178,7 @@ impl Stage {
             }
             "ListRateLimitViolations" | "ResetRateLimits" => self.flood().await,
             "ListConnections" | "GetConnectionAnalytics" | "Broadcast" => drop(self.connect().await),
-            "CloseConnection" => return self.connect().await,
+            "CloseConnection" | "GetConnectionFrames" => return self.connect().await,
             "ListServiceAccounts" | "DeleteServiceAccount" => {
                 let account = json!({ "name": format!("robot-{:x}", rand::random::<u64>()) });
                 let (status, body) = self.root.post("/api/v1/admin/service-accounts", account).await;
@@ -209,6 +209,7 @@ impl Stage {
             // Of the address, which is everybody's here, something is remembered yet.
             "ResetRateLimits" => assert!(!self.list("rate-limit-violations").await.to_string().contains(id)),
             "ListConnections" => assert!(shows(id) && shows("connected"), "{answer}"),
+            "GetConnectionFrames" => assert!(shows(id) && shows("connection.established"), "{answer}"),
             "CloseConnection" => drop(self.socket().until("reconnect").await),
             "Broadcast" => {
                 let told = self.socket().until("system.notification").await;

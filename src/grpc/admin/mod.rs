@@ -2,6 +2,7 @@
 
 mod analytics;
 mod convert;
+mod flight;
 
 use tonic::{Request, Response, Status};
 
@@ -240,6 +241,16 @@ impl AdminService for AdminApi {
         let act = act(&request, &caller, Action::CloseConnection, id);
         self.0.sessions.close_connection(&self.0.admins, &act, id).await?;
         Ok(Response::new(CloseConnectionResponse { message: format!("connection {id} is asked to come back") }))
+    }
+
+    async fn get_connection_frames(
+        &self,
+        request: Request<GetConnectionFramesRequest>,
+    ) -> Result<Response<GetConnectionFramesResponse>, Status> {
+        admin(&request)?;
+        let id = parse::id("connection_id", &request.get_ref().connection_id)?;
+        let node = self.0.sessions.node.clone();
+        Ok(Response::new(GetConnectionFramesResponse { node, ..self.0.sessions.flight(id).await?.into() }))
     }
 
     async fn get_connection_analytics(
