@@ -19,6 +19,7 @@ mod cluster;
 mod codes;
 mod contract;
 mod conversations;
+mod dashboard;
 mod database;
 mod deliveries;
 mod durable;
