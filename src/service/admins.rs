@@ -66,7 +66,7 @@ impl Admins {
     /// why it is refused.
     pub(crate) async fn note<T>(&self, act: &Act, verdict: Result<T>, tell: impl FnOnce(&T) -> Details) -> Result<T> {
         let known = verdict.as_ref().map(tell).unwrap_or_default();
-        self.store.note_act(act, verdict.as_ref().err(), &known, self.clock.now()).await?;
+        self.store.note_act(act, verdict.as_ref().err(), &known, self.clock).await?;
         verdict
     }
 

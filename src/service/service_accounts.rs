@@ -45,8 +45,8 @@ impl ServiceAccounts {
         scopes: Vec<String>,
     ) -> Result<(ServiceAccount, String)> {
         let made = self.make(act, id, name, scopes).await;
-        if let Err(error @ (Error::Invalid(_) | Error::AlreadyExists(_))) = &made {
-            self.store.note_act(act, Some(error), &Details::new(), self.clock.now()).await?;
+        if let Err(error @ Error::Invalid(_)) = &made {
+            self.store.note_act(act, Some(error), &Details::new(), self.clock).await?;
         }
         made
     }
@@ -56,7 +56,7 @@ impl ServiceAccounts {
         let api_key = credential::generate(credential::API_KEY);
         let account =
             ServiceAccount { id, name, scopes: Scopes::of(scopes), is_active: true, created_at: self.clock.now() };
-        self.store.insert_service_account(act, &account, &Digest::of(&api_key)).await?;
+        self.store.insert_service_account(act, &account, &Digest::of(&api_key), self.clock).await?;
         tracing::info!(service_account.id = %account.id, scopes = ?account.scopes.words(), "service account created");
         Ok((account, api_key))
     }
@@ -71,7 +71,7 @@ impl ServiceAccounts {
     /// # Errors
     /// [`Error::NotFound`] when there is none.
     pub(crate) async fn end(&self, act: &Act, id: UserId) -> Result<()> {
-        self.store.end_service_account(act, id, self.clock.now()).await?;
+        self.store.end_service_account(act, id, self.clock).await?;
         self.identities.end(&[SessionId::from(id)]).await;
         tracing::info!(service_account.id = %id, "service account ended");
         Ok(())

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     model::{
         audit::{Act, AuditEntry, AuditFilter, Details, Target},
-        clock::Timestamp,
+        clock::{Clock, Timestamp},
         ids::{AuditId, UserId},
         page::{Page, PageRequest},
     },
@@ -89,12 +89,12 @@ impl Store {
         act: &Act,
         refusal: Option<&Error>,
         details: &Details,
-        now: Timestamp,
+        clock: Clock,
     ) -> Result<()> {
         transaction!(self, "note_act", |connection| {
             let is_admin = claim_admins!(connection, act.admin_id).contains(&act.admin_id);
             let verdict = if is_admin { Ok(()) } else { Err(Error::ROLE) };
-            note_act!(connection, act, verdict.as_ref().err().or(refusal), details, now);
+            note_act!(connection, act, verdict.as_ref().err().or(refusal), details, clock.now());
             Ok(verdict)
         })?
     }

@@ -10,13 +10,13 @@ use super::{
     page, read,
     schema::{service_accounts, users},
     transaction,
-    user::{key, taken},
+    user::key,
 };
 use crate::{
     error::{Error, Result},
     model::{
         audit::{Act, Details, details},
-        clock::Timestamp,
+        clock::{Clock, Timestamp},
         credential::Digest,
         ids::UserId,
         page::{Page, PageRequest},
@@ -39,14 +39,13 @@ impl Store {
         act: &Act,
         account: &ServiceAccount,
         api_key: &Digest,
+        clock: Clock,
     ) -> Result<()> {
         let known = details([("name", &account.name), ("scopes", &account.scopes.words().join(" "))]);
         transaction!(self, "insert_service_account", |connection| {
-            if !claim_admins!(connection, account.id).contains(&act.admin_id) {
-                note_act!(connection, act, Some(&Error::ROLE), &known, account.created_at);
-                // The word of what was refused is to be committed as well.
-                return Ok(Err(Error::ROLE));
-            }
+            let admins = claim_admins!(connection, account.id);
+            // Told from here on, so that the log is in the order in which acts take effect.
+            let now = clock.now();
             let user = (
                 users::id.eq(account.id),
                 users::username.eq(&account.name),
@@ -61,7 +60,25 @@ impl Store {
                 users::created_at.eq(account.created_at),
                 users::updated_at.eq(account.created_at),
             );
-            diesel::insert_into(users::table).values(user).execute(connection).await.map_err(taken)?;
+            let verdict = if !admins.contains(&act.admin_id) {
+                Err(Error::ROLE)
+            } else if diesel::insert_into(users::table)
+                .values(user)
+                .on_conflict_do_nothing()
+                .execute(connection)
+                .await?
+                == 0
+            {
+                // Of what is unique all but the name is new.
+                Err(Error::AlreadyExists("username"))
+            } else {
+                Ok(())
+            };
+            note_act!(connection, act, verdict.as_ref().err(), &known, now);
+            // The word of what was refused is to be committed as well.
+            if verdict.is_err() {
+                return Ok(verdict);
+            }
             let own = (
                 service_accounts::user_id.eq(account.id),
                 service_accounts::key_hash.eq(api_key.as_bytes()),
@@ -69,8 +86,7 @@ impl Store {
                 service_accounts::created_at.eq(account.created_at),
             );
             diesel::insert_into(service_accounts::table).values(own).execute(connection).await?;
-            note_act!(connection, act, None, &known, account.created_at);
-            Ok(Ok(()))
+            Ok(verdict)
         })?
     }
 
@@ -109,9 +125,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is none, [`Error::PermissionDenied`] when who acts is no admin any more.
-    pub(crate) async fn end_service_account(&self, act: &Act, id: UserId, now: Timestamp) -> Result<()> {
+    pub(crate) async fn end_service_account(&self, act: &Act, id: UserId, clock: Clock) -> Result<()> {
         transaction!(self, "end_service_account", |connection| {
-            let verdict = if !claim_admins!(connection, id).contains(&act.admin_id) {
+            let admins = claim_admins!(connection, id);
+            let now = clock.now();
+            let verdict = if !admins.contains(&act.admin_id) {
                 Err(Error::ROLE)
             } else if diesel::delete(service_accounts::table.find(id)).execute(connection).await? == 0 {
                 Err(Error::NotFound("service account"))
