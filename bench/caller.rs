@@ -22,6 +22,8 @@ use super::process::Node;
 /// A WebSocket of a viewer.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
+/// The password of everybody.
+pub(crate) const PASSWORD: &str = "correct horse";
 /// How long any answer may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Calls that are under way at once while a measurement is prepared.
@@ -40,9 +42,14 @@ pub(crate) struct Caller {
 impl Caller {
     /// Makes an account and signs in.
     pub(crate) async fn register(node: &Node) -> Result<Self> {
-        let account = json!({ "username": "ada", "email": "ada@example.com", "password": "correct horse" });
+        let account = json!({ "username": "ada", "email": "ada@example.com", "password": PASSWORD });
         post(node, "/api/v1/auth/register", &account).await?;
-        let credentials = json!({ "username": "ada", "password": "correct horse" });
+        Self::sign_in(node, "ada").await
+    }
+
+    /// Signs in with an account that is there.
+    pub(crate) async fn sign_in(node: &Node, username: &str) -> Result<Self> {
+        let credentials = json!({ "username": username, "password": PASSWORD });
         let tokens = post(node, "/api/v1/auth/login", &credentials).await?;
         let token = tokens["access_token"].as_str().context("no access token")?.to_owned();
         Ok(Self { grpc: node.grpc, http: node.http, token })

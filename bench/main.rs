@@ -6,13 +6,16 @@
 mod audience;
 mod broadcast;
 mod caller;
+mod crowd;
 mod delivery;
 mod fanout;
 mod idle;
 mod latency;
 mod memory;
+mod notify;
 mod process;
 mod provider;
+mod publish;
 mod requests;
 mod sends;
 mod servers;
@@ -30,7 +33,7 @@ use self::table::Table;
 
 /// How long one measurement may take.
 const LIMIT: Duration = Duration::from_secs(300);
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "latency",
     "memory",
     "requests",
@@ -40,6 +43,8 @@ const NAMES: [&str; 12] = [
     "delivery",
     "viewers",
     "fanout",
+    "publish",
+    "notify",
     "idle",
     "storm",
     "slow",
@@ -76,6 +81,8 @@ async fn measure(name: &str) -> Result<Table> {
         "sends_postgres" => bounded(sends::on_postgres()).await,
         "delivery" => bounded(delivery::measure()).await,
         "fanout" => bounded(fanout::measure()).await,
+        "publish" => bounded(publish::measure()).await,
+        "notify" => bounded(notify::measure()).await,
         "idle" => bounded(idle::measure()).await,
         "storm" => bounded(storm::measure()).await,
         "slow" => bounded(slow::measure()).await,

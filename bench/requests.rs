@@ -17,9 +17,12 @@ use super::{
     table::{Samples, Table},
 };
 
-const CONNECTIONS: usize = 32;
-const ROUNDS: usize = 4;
-const ROUND: Duration = Duration::from_secs(2);
+/// Connections that call at once.
+pub(crate) const CONNECTIONS: usize = 32;
+/// Turns of each side that count.
+pub(crate) const ROUNDS: usize = 4;
+/// How long a turn lasts.
+pub(crate) const ROUND: Duration = Duration::from_secs(2);
 
 pub(crate) async fn measure() -> Result<Table> {
     let folder = tempfile::tempdir()?;
@@ -65,7 +68,7 @@ pub(crate) async fn measure() -> Result<Table> {
 }
 
 /// Calls one after another on each connection for as long as a round lasts, and returns how long each took.
-async fn turn<F: Future<Output = Result<()>>>(call: &impl Fn(usize) -> F) -> Result<Vec<Duration>> {
+pub(crate) async fn turn<F: Future<Output = Result<()>>>(call: &impl Fn(usize) -> F) -> Result<Vec<Duration>> {
     let end = Instant::now() + ROUND;
     let connections = (0..CONNECTIONS).map(|index| async move {
         let mut took = Vec::new();

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use reqwest::{Client, RequestBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Broadcaster, Door};
 use crate::{
-    caller::Caller,
+    caller::{Caller, PASSWORD},
     process::{Node, Process},
 };
 
@@ -29,6 +29,26 @@ impl Colloquy {
         let node = Node::start(&folder, settings).await?;
         let caller = Caller::register(&node).await?;
         Ok(Self { node, caller, _folder: folder })
+    }
+}
+
+impl Colloquy {
+    /// Starts it; who has signed in is an admin.
+    pub(super) async fn with_admin() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let admin = [
+            ("COLLOQUY_ADMIN_USERNAME", "root"),
+            ("COLLOQUY_ADMIN_EMAIL", "root@example.com"),
+            ("COLLOQUY_ADMIN_PASSWORD", PASSWORD),
+        ];
+        let node = Node::start(&folder, &admin).await?;
+        let caller = Caller::sign_in(&node, "root").await?;
+        Ok(Self { node, caller, _folder: folder })
+    }
+
+    /// Posts JSON to a path of its API, signed.
+    pub(super) fn posting(&self, client: &Client, path: &str, body: &Value) -> RequestBuilder {
+        client.post(format!("http://{}{path}", self.node.http)).bearer_auth(&self.caller.token).json(body)
     }
 }
 
@@ -58,7 +78,7 @@ impl Broadcaster for Colloquy {
     }
 
     fn post(&self, client: &Client, channel: &str, text: &str) -> RequestBuilder {
-        let url = format!("http://{}/api/v1/conversations/{channel}/messages", self.node.http);
-        client.post(url).bearer_auth(&self.caller.token).json(&json!({ "content": text, "reply": false }))
+        let path = format!("/api/v1/conversations/{channel}/messages");
+        self.posting(client, &path, &json!({ "content": text, "reply": false }))
     }
 }

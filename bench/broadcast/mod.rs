@@ -3,8 +3,10 @@
 
 mod centrifugo;
 mod colloquy;
+mod events;
 mod fastapi;
 mod nchan;
+mod notifications;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -16,8 +18,10 @@ use tokio_tungstenite::tungstenite::Message;
 pub(crate) use self::{
     centrifugo::{Centrifugo, SECRET},
     colloquy::Colloquy,
+    events::Events,
     fastapi::FastApi,
     nchan::Nchan,
+    notifications::Notifications,
 };
 use super::{
     audience::Audience,
