@@ -23,8 +23,8 @@ use crate::{
 
 /// Frames of a connection that are remembered.
 const FRAMES: usize = 100;
-/// Frames for which there is room at first: as many as a connection has that subscribes and stays idle.
-const FIRST_FRAMES: usize = 4;
+/// Frames for which there is room at first: as many as a connection has that joins as it opens and stays idle.
+const FIRST_FRAMES: usize = 2;
 /// Ended connections that are remembered: about a megabyte at most.
 const ENDED: usize = 100;
 /// Characters of a viewer's id that are remembered: as many as a UUID has.
@@ -263,7 +263,7 @@ mod tests {
             held.push(recorder.frames.capacity());
         }
         held.dedup();
-        assert_eq!(held, [4, 8, 16, 32, 64, 100]);
+        assert_eq!(held, [2, 4, 8, 16, 32, 64, 100]);
         let flight = recorder.flight(ConnectionId::generate(), UserId::generate());
         assert_eq!(flight.count, 1000);
         assert_eq!(flight.frames.iter().map(|it| it.bytes).collect::<Vec<_>>(), (900..1000).collect::<Vec<_>>());
