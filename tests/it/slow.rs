@@ -6,8 +6,9 @@ use colloquy::proto::{Heartbeat, LinkReport, Ping, ServerFrame, client_frame, se
 use tonic::Code;
 
 use crate::harness::{
-    Actor, Native, RedisServer, Server, eventually,
+    Actor, Native, PATIENCE, RedisServer, Server, eventually,
     upstream::{Script, Upstream, piece},
+    within,
 };
 
 /// Far more than anything here is long.
@@ -63,8 +64,8 @@ async fn a_link_that_takes_nothing_gets_an_answer_later_in_fewer_pieces_and_whol
     let (alice, _, conversation, mut native) = stalled(&server).await;
     say(&alice, &conversation, 5).await;
     let (_, answer) = alice.send(&conversation, "hi").await;
-    eventually("the answer is whole", async || alice.message(&conversation, &answer).await["status"] == "complete")
-        .await;
+    let is_whole = async || alice.message(&conversation, &answer).await["status"] == "complete";
+    within(PATIENCE, "the answer is whole", is_whole).await;
 
     native.grant(PLENTY);
     let (mut text, mut pieces) = (String::new(), 0);

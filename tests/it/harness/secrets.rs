@@ -23,8 +23,9 @@ use tracing_subscriber::{
 
 use super::BRIDGE_KEY;
 
-/// Everything that this program has to say, and what its libraries say in detail.
-pub(crate) const DETAIL: &str = "debug,colloquy=trace,colloquy_bridge=trace";
+/// Everything that this program has to say, and what its libraries say in detail; but for HTTP/2, which tells of each frame that
+/// there was one, and would make every test slower by a third.
+pub(crate) const DETAIL: &str = "debug,h2=info,colloquy=trace,colloquy_bridge=trace";
 /// How credentials of each kind begin, whoever made them; a JWT begins with its type or its algorithm.
 const FORMS: [&str; 6] =
     [credential::REFRESH_TOKEN, credential::TICKET, credential::API_KEY, "eyJ0eXAi", "eyJhbGci", BRIDGE_KEY];
