@@ -110,7 +110,7 @@ async fn visit(server: &Server, actor: &Actor, conversation: &str, number: usize
             soon("its first event", events.chunk()).await.ok()??;
         }
         1 => {
-            let mut native = Native::open(actor, number.is_multiple_of(4).then_some(1)).await;
+            let mut native = Native::try_open(actor, number.is_multiple_of(4).then_some(1)).await.ok()?;
             native.subscribe(&[(conversation, Some(0))]);
             let payload = Typing { conversation_id: conversation.to_owned(), is_typing: true };
             native.ask(client_frame::Payload::Typing(payload));

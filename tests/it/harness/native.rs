@@ -22,13 +22,18 @@ pub(crate) struct Native {
 impl Native {
     /// Opens a session whose link takes so many bytes, or as many as come.
     pub(crate) async fn open(actor: &Actor, credit: Option<u64>) -> Self {
+        Self::try_open(actor, credit).await.unwrap()
+    }
+
+    /// The same, which the server may refuse.
+    pub(crate) async fn try_open(actor: &Actor, credit: Option<u64>) -> Result<Self, Status> {
         let (requests, stream) = mpsc::unbounded_channel();
         let mut request = Request::new(UnboundedReceiverStream::new(stream));
         if let Some(credit) = credit {
             request.metadata_mut().insert("colloquy-credit", credit.into());
         }
-        let frames = soon("a session", actor.sessions().connect(request)).await.unwrap().into_inner();
-        Self { requests: Some(requests), frames, left: credit.map_or(0, |credit| credit as i64) }
+        let frames = soon("a session", actor.sessions().connect(request)).await?.into_inner();
+        Ok(Self { requests: Some(requests), frames, left: credit.map_or(0, |credit| credit as i64) })
     }
 
     /// Subscribes to conversations, each from the offset on.
