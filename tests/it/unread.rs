@@ -12,6 +12,8 @@ use crate::harness::{
 
 /// Far more than the kernel, the bridge and a viewer's lanes keep together.
 const PIECES: usize = 2000;
+/// On a slow machine an answer lasts longer than the ten seconds of five failed sends, after which nothing waits in lanes.
+const PATIENT: (&str, &str) = ("send_breaker_failures", "1000");
 
 /// Somebody on a socket who reads when told to.
 struct Reader {
@@ -121,7 +123,7 @@ async fn company(server: &Server) -> (Actor, Actor, String, Socket) {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_late_gets_the_answer_in_fewer_pieces_and_delays_nobody() {
     let upstream = Upstream::start(Script::anthropic().pieces(PIECES).end()).await;
-    let server = Server::asking(&upstream, &[("lane_frames", "50")]).await;
+    let server = Server::asking(&upstream, &[("lane_frames", "50"), PATIENT]).await;
     let (alice, bob, conversation, mut carol) = company(&server).await;
     let mut reader = Reader::join(&bob, &conversation).await;
     alice.send(&conversation, "hi").await;
@@ -141,7 +143,7 @@ async fn who_reads_late_gets_the_answer_in_fewer_pieces_and_delays_nobody() {
 async fn who_reads_too_late_is_asked_to_come_back_and_then_has_every_byte() {
     const MESSAGES: usize = 30;
     let upstream = Upstream::start(Script::anthropic().stepped().pieces(PIECES).end()).await;
-    let settings = [("lane_frames", "10"), ("history_events", "5000")];
+    let settings = [("lane_frames", "10"), ("history_events", "5000"), PATIENT];
     let server = Server::asking(&upstream, &settings).await;
     let (alice, bob, conversation, mut carol) = company(&server).await;
     let mut reader = Reader::join(&bob, &conversation).await;
