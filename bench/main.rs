@@ -23,6 +23,7 @@ mod slow;
 mod startup;
 mod storm;
 mod table;
+mod tracing;
 mod viewers;
 
 use std::{future::Future, time::Duration};
@@ -33,7 +34,7 @@ use self::table::Table;
 
 /// How long one measurement may take.
 const LIMIT: Duration = Duration::from_secs(300);
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "latency",
     "memory",
     "requests",
@@ -48,6 +49,7 @@ const NAMES: [&str; 14] = [
     "idle",
     "storm",
     "slow",
+    "tracing",
 ];
 
 #[tokio::main]
@@ -85,6 +87,7 @@ async fn measure(name: &str) -> Result<Table> {
         "notify" => bounded(notify::measure()).await,
         "idle" => bounded(idle::measure()).await,
         "storm" => bounded(storm::measure()).await,
+        "tracing" => bounded(tracing::measure()).await,
         "slow" => bounded(slow::measure()).await,
         _ => bounded(viewers::measure()).await,
     }

@@ -9,13 +9,15 @@
 //! - `llm`: model providers
 //! - `tools`: what models may call
 //! - `issuer`: whose tokens are let in besides our own
+//! - `push`: texts to browsers that nobody looks at
 //! - `service`: the rules, by noun
 //! - `session`: live connections of this node
 //! - `proto`: the contract as generated code
 //! - `grpc`: the contract served
 //! - `app`: puts the parts together and serves them
 //! - `lifecycle`: soft stop, grace, hard stop
-//! - `telemetry`: logs and metrics
+//! - `trace`: the trace that a call belongs to
+//! - `telemetry`: logs, metrics and traces
 //! - `cli`: the commands
 
 pub mod app;
@@ -29,8 +31,10 @@ pub mod live;
 pub mod llm;
 pub mod model;
 pub mod proto;
+pub mod push;
 pub mod service;
 pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod tools;
+pub mod trace;

@@ -30,9 +30,7 @@ impl Colloquy {
         let caller = Caller::register(&node).await?;
         Ok(Self { node, caller, _folder: folder })
     }
-}
 
-impl Colloquy {
     /// Starts it; who has signed in is an admin.
     pub(super) async fn with_admin() -> Result<Self> {
         let folder = tempfile::tempdir()?;

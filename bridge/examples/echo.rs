@@ -36,7 +36,7 @@ async fn main() -> io::Result<()> {
         let sockets = sockets.clone();
         async move { Ok::<_, Infallible>(answer(&sockets, request)) }
     });
-    accept(listener, service, LIMITS, CancellationToken::new(), pending()).await;
+    accept(listener, None, service, LIMITS, CancellationToken::new(), pending()).await;
     Ok(())
 }
 

@@ -4,6 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 
+use crate::tls::ServerTls;
+
+/// The content type of Prometheus' text format.
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// Renders the process's metrics in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -15,6 +20,8 @@ pub const MAX_FRAME_CAP: usize = 1 << 20;
 pub struct Settings {
     /// The node's name, told by the detailed health page.
     pub node: String,
+    /// TLS of the listener; HTTP in plain text without it.
+    pub tls: Option<ServerTls>,
     /// The largest WebSocket frame that is taken, in bytes; at most [`MAX_FRAME_CAP`]. One of more than four times as many
     /// bytes ends the connection, so that what is never finished does not pile up.
     pub max_frame_bytes: usize,
@@ -69,6 +76,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             node: "colloquy".to_owned(),
+            tls: None,
             max_frame_bytes: 64 * 1024,
             compress_sockets: true,
             max_body_bytes: 1 << 20,

@@ -23,10 +23,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tower::{BoxError, Service, ServiceExt as _};
 
-use crate::line::Line;
+use crate::{line::Line, tls::ServerTls};
 
 /// How often an HTTP/2 connection is tried, used or not, and how long the client may take to answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -34,16 +34,11 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be accepted, as a rule for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How much may wait in the kernel to be sent on a connection, in bytes. It would take megabytes on behalf of a client that reads
-/// nothing, and the core would be told that the client took them. It takes more when half of this is gone: the less it is, the
-/// sooner it shows that a slow client takes something.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const MOST_UNSENT: u32 = 8 * 1024;
-
 /// What a connection may do.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// How long a connection may take to its first request, and one of HTTP/1.1 to the head of each.
+    /// How long a connection may take to shake hands where there is TLS, then to its first request, and one of HTTP/1.1 to the
+    /// head of each.
     pub handshake_timeout: Duration,
     /// How long a client may read nothing of what it was sent.
     pub drain_limit: Duration,
@@ -51,12 +46,13 @@ pub struct ConnectionLimits {
     pub max_streams: u32,
 }
 
-/// Serves HTTP/1.1 and HTTP/2 on `listener`; the client's `SocketAddr` is an extension of every request.
+/// Serves HTTP/1.1 and HTTP/2 on `listener`, over TLS if there is any; the client's `SocketAddr` is an extension of every request.
 ///
 /// From `stop` on no connection is accepted, and those that are there finish what is underway; what is left of them when
 /// `cut` completes, which is polled from then on, is cut. Returns when the last one has ended.
 pub async fn accept<S, B>(
     listener: TcpListener,
+    tls: Option<ServerTls>,
     service: S,
     limits: ConnectionLimits,
     stop: CancellationToken,
@@ -68,7 +64,7 @@ pub async fn accept<S, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let connections = Connections::new(limits, stop.clone());
+    let connections = Connections::new(tls, limits, stop.clone());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -88,6 +84,7 @@ pub async fn accept<S, B>(
 
 /// The connections of a listener.
 struct Connections {
+    tls: Option<ServerTls>,
     builder: auto::Builder<TokioExecutor>,
     limits: ConnectionLimits,
     tracker: TaskTracker,
@@ -98,7 +95,7 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(limits: ConnectionLimits, stop: CancellationToken) -> Self {
+    fn new(tls: Option<ServerTls>, limits: ConnectionLimits, stop: CancellationToken) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.handshake_timeout);
         builder
@@ -107,7 +104,7 @@ impl Connections {
             .max_concurrent_streams(limits.max_streams)
             .keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        Self { builder, limits, tracker: TaskTracker::new(), stop, cut: CancellationToken::new() }
+        Self { tls, builder, limits, tracker: TaskTracker::new(), stop, cut: CancellationToken::new() }
     }
 
     /// Serves the requests of one connection.
@@ -130,11 +127,20 @@ impl Connections {
             request.extensions_mut().insert(peer);
             request
         });
-        let line = TokioIo::new(Line::new(stream, self.limits.drain_limit));
-        let service = TowerToHyperService::new(service);
-        let connection = self.builder.serve_connection_with_upgrades(line, service).into_owned();
+        let line = Line::new(stream, self.limits.drain_limit);
+        let (tls, builder, service) = (self.tls.clone(), self.builder.clone(), TowerToHyperService::new(service));
         let (stop, cut, limit) = (self.stop.clone(), self.cut.clone(), self.limits.handshake_timeout);
         let served = async move {
+            let line = match tls {
+                None => Either::Left(line),
+                Some(tls) => {
+                    let Some(Some(line)) = stop.run_until_cancelled(tls.accept(line, peer, limit)).await else {
+                        return Ok(());
+                    };
+                    Either::Right(Box::new(line))
+                }
+            };
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(line), service);
             let mut connection = pin!(connection);
             tokio::select! {
                 served = connection.as_mut() => served,
@@ -176,7 +182,7 @@ impl Connections {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MOST_UNSENT)
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(crate::line::MOST_UNSENT)
 }
 
 /// What is written is sent at once; how much is taken is the system's choice.

@@ -11,39 +11,24 @@ use std::{
     time::Duration,
 };
 
-use http::{
-    Request, Response, Uri,
-    uri::{Authority, Scheme},
-};
+use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::client::conn::http2::{Builder, Connection, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2::SendRequest;
 use tokio::{
-    net::TcpStream,
     sync::Notify,
     time::{Instant, timeout},
 };
 use tokio_util::task::TaskTracker;
 use tonic::{Status, body::Body};
-use tower::BoxError;
+
+use crate::place::Place;
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a connection is tried, used or not.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long a core may take to answer such a try.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What one stream may have underway, in bytes: what a socket that stopped draining can hold up.
-const STREAM_WINDOW: u32 = 64 * 1024;
-/// What all streams of a connection may have underway: the protocol's maximum, so that sockets which stopped draining never
-/// use up a window that they share with everybody else.
-const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// How long a core is left alone that was lost for the first time; twice as long each time that it is lost again soon.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// How long a core is left alone at most. One that was connected for longer than that starts from the first pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The port of an address that names none.
-const HTTP_PORT: u16 = 80;
 
 /// No core can be called now.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +49,7 @@ struct Inner {
 }
 
 struct Core {
-    address: Authority,
+    place: Place,
     /// Each call underway holds a clone.
     busy: Arc<()>,
     line: Mutex<Line>,
@@ -95,9 +80,9 @@ struct Chosen<'a> {
 }
 
 impl Cores {
-    /// The cores at these addresses. Nothing is connected before the first call.
-    pub(crate) fn new(addresses: impl IntoIterator<Item = Authority>) -> Self {
-        let cores = addresses.into_iter().map(Core::new).collect();
+    /// The cores at these places. Nothing is connected before the first call.
+    pub(crate) fn new(places: impl IntoIterator<Item = Place>) -> Self {
+        let cores = places.into_iter().map(Core::new).collect();
         let (changed, next, tasks) = Default::default();
         Self(Arc::new(Inner { cores, changed, next, tasks }))
     }
@@ -125,7 +110,7 @@ impl Cores {
                 }
                 continue;
             };
-            core.address(&mut request)?;
+            core.place.address(&mut request)?;
             let busy = core.busy.clone();
             match sender.try_send_request(request).await {
                 Ok(response) => {
@@ -150,7 +135,7 @@ impl Cores {
     fn connect(&self, at_once: bool) {
         for (number, core) in self.0.cores.iter().enumerate() {
             if let Some(attempt) = core.begin(at_once) {
-                let keeping = keep(Arc::downgrade(&self.0), number, attempt, core.address.clone());
+                let keeping = keep(Arc::downgrade(&self.0), number, attempt, core.place.clone());
                 self.0.tasks.spawn(keeping);
             }
         }
@@ -169,10 +154,10 @@ impl Cores {
 }
 
 impl Core {
-    fn new(address: Authority) -> Self {
+    fn new(place: Place) -> Self {
         let now = Instant::now();
         let line = Line { state: State::Down(now), attempt: 0, since: now, losses: 0 };
-        Self { address, busy: Arc::default(), line: Mutex::new(line) }
+        Self { place, busy: Arc::default(), line: Mutex::new(line) }
     }
 
     /// The number of the attempt to be made now, if one is.
@@ -206,7 +191,7 @@ impl Core {
         line.losses = if has_lasted { 0 } else { line.losses + 1 };
         let pause = pause_after(line.losses);
         line.state = State::Down(Instant::now() + pause);
-        tracing::warn!(core.address = %self.address, pause_ms = pause.as_millis(), %error, "a core is lost");
+        tracing::warn!(core.address = %self.place, pause_ms = pause.as_millis(), %error, "a core is lost");
     }
 
     fn chosen(&self) -> Option<Chosen<'_>> {
@@ -215,14 +200,6 @@ impl Core {
             State::Up(sender) => Some(Chosen { core: self, sender: sender.clone(), attempt: line.attempt }),
             State::Down(_) | State::Connecting => None,
         }
-    }
-
-    /// Writes the core's address into a request.
-    fn address(&self, request: &mut Request<Body>) -> Result<(), Status> {
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        (parts.scheme, parts.authority) = (Some(Scheme::HTTP), Some(self.address.clone()));
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|error| Status::from_error(error.into()))?;
-        Ok(())
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -238,14 +215,14 @@ fn pause_after(losses: u32) -> Duration {
 }
 
 /// Makes a connection and drives it until it ends or nobody is left to use it.
-async fn keep(cores: Weak<Inner>, number: usize, attempt: u64, address: Authority) {
+async fn keep(cores: Weak<Inner>, number: usize, attempt: u64, place: Place) {
     let tell = |happened: &dyn Fn(&Core)| {
         if let Some(cores) = cores.upgrade() {
             happened(&cores.cores[number]);
             cores.changed.notify_waiters();
         }
     };
-    let (sender, connection) = match timeout(CONNECT_TIMEOUT, open(&address)).await {
+    let (sender, connection) = match timeout(CONNECT_TIMEOUT, place.open()).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return tell(&|core| core.lose(attempt, &error)),
         Err(late) => return tell(&|core| core.lose(attempt, &late)),
@@ -258,26 +235,10 @@ async fn keep(cores: Weak<Inner>, number: usize, attempt: u64, address: Authorit
     }
 }
 
-type Opened = (SendRequest<Body>, Connection<TokioIo<TcpStream>, Body, TokioExecutor>);
-
-async fn open(address: &Authority) -> Result<Opened, BoxError> {
-    let host = address.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, address.port_u16().unwrap_or(HTTP_PORT))).await?;
-    stream.set_nodelay(true)?;
-    let opened = Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    Ok(opened)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::uri::Authority;
+
     use super::*;
 
     #[test]
@@ -292,7 +253,7 @@ mod tests {
 
     #[test]
     fn word_of_an_old_connection_changes_nothing() {
-        let core = Core::new(Authority::from_static("localhost:1"));
+        let core = Core::new(Place::new(Authority::from_static("localhost:1"), None));
         let first = core.begin(false).unwrap();
         assert_eq!(core.begin(false), None, "one attempt at a time");
         core.lose(first, "refused");

@@ -13,10 +13,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use tower::{BoxError, Service};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, field};
 
 use crate::{
     problem::Problem,
+    trace::{self, Trace},
     visitor::{REQUEST_ID, Visitor},
 };
 
@@ -60,8 +61,16 @@ where
         let visitor = Visitor::new(request.headers(), peer, self.trust_forwarded_for);
         let request_id = visitor.request_id().clone();
         let method = request.method().clone();
-        let span = tracing::info_span!("request", request_id = %request_id.to_str().unwrap_or_default(), %method);
-        request.extensions_mut().insert(visitor);
+        let span = tracing::info_span!(
+            "request",
+            otel.kind = "server",
+            request_id = %request_id.to_str().unwrap_or_default(),
+            trace_id = field::Empty,
+            span_id = field::Empty,
+            %method,
+        );
+        let trace = Trace::enter(&span, request.headers());
+        request.extensions_mut().insert(visitor.within(trace));
 
         let started = Instant::now();
         let answered = span.in_scope(|| self.inner.call(request));
@@ -97,6 +106,7 @@ where
 fn record<B>(method: &Method, response: &Response<B>, started: Instant) {
     let route = response.extensions().get::<RouteName>().map_or_else(|| Arc::from("none"), |route| route.0.clone());
     let (status, elapsed) = (response.status(), started.elapsed());
+    trace::answered(&Span::current(), method_label(method), &route, status.as_u16());
     let elapsed_ms = elapsed.as_secs_f64() * 1000.0;
     match response.extensions().get::<Problem>() {
         Some(problem) if status.is_server_error() => {
@@ -114,9 +124,15 @@ fn record<B>(method: &Method, response: &Response<B>, started: Instant) {
 }
 
 /// A client may send any word as a method; a metric has few labels.
-fn method_label(method: &Method) -> &str {
-    match method.as_str() {
-        known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => known,
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
 }

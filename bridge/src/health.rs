@@ -9,7 +9,7 @@ use warp::reply::{Reply, Response, json as json_reply, with_header};
 
 use crate::{
     client::Client,
-    config::{RenderMetrics, Settings},
+    config::{METRICS_TYPE, RenderMetrics, Settings},
     problem::Problem,
     record,
     refusal::{Reason, Refusal},
@@ -86,8 +86,7 @@ impl Health {
             return Err(Refusal::new(Reason::NotFound, "there are no metrics here").into());
         };
         self.admit(&visitor).await?;
-        let content_type = "text/plain; version=0.0.4; charset=utf-8";
-        Ok(with_header(render(), header::CONTENT_TYPE, content_type).into_response())
+        Ok(with_header(render(), header::CONTENT_TYPE, METRICS_TYPE).into_response())
     }
 
     /// Lets those in who are signed in, whatever else they may do.

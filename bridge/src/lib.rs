@@ -5,8 +5,10 @@
 //! `health` → `client` → the core.
 //!
 //! - `config` — what the bridge can be told.
-//! - [`upstream`](Upstream) — the way to the core, remote or in the same process; `cores` — the choice between several.
-//! - `serve` — the layers; `connections` — the listener and those accepted; `line` — their bytes; `routes` — the filters.
+//! - [`upstream`](Upstream) — the way to the core, remote or in the same process; `cores` — the choice between several;
+//!   `place` — the connection to one.
+//! - `serve` — the layers; `connections` — the listener and those accepted; `line` — their bytes; `tls` — what is
+//!   shown and believed there; `routes` — the filters.
 //! - `edge` — what is true of every request; `visitor` — who sent it.
 //! - `schema` — the contract's RPCs as routes; `route` — path templates; `variant` — frames and events by their type;
 //!   `naming` — names of fields in JSON.
@@ -33,6 +35,7 @@ mod line;
 mod naming;
 mod openapi;
 mod page;
+mod place;
 mod problem;
 mod record;
 mod refusal;
@@ -42,6 +45,8 @@ mod routes;
 mod schema;
 mod serve;
 mod sse;
+mod tls;
+mod trace;
 pub mod transcode;
 mod upstream;
 mod variant;
@@ -49,7 +54,8 @@ mod visitor;
 pub mod websocket;
 mod ws;
 
-pub use config::{AllowedOrigins, MAX_FRAME_CAP, RenderMetrics, Settings};
+pub use config::{AllowedOrigins, MAX_FRAME_CAP, METRICS_TYPE, RenderMetrics, Settings};
 pub use connections::{ConnectionLimits, accept};
 pub use serve::serve;
+pub use tls::{ClientCheck, ClientFiles, ClientTls, Identity, ServerFiles, ServerTls, TlsError, TlsFile};
 pub use upstream::{AddressError, Upstream, local, remote};

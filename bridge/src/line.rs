@@ -1,4 +1,5 @@
-//! The line to a client: a TCP stream that ends when the client does not read what it was sent.
+//! The line to a client: a TCP stream that ends when the client does not read what it was sent. TLS is spoken over it, so that
+//! what TLS holds back is noticed too.
 
 use std::{
     io::{self, IoSlice},
@@ -12,6 +13,11 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
+
+/// How much may wait on a connection to be sent, in bytes, in the kernel and again in TLS. The kernel would take megabytes on
+/// behalf of a client that reads nothing, and the core would be told that the client took them. It takes more when half of this is
+/// gone: the less it is, the sooner it shows that a slow client takes something.
+pub(crate) const MOST_UNSENT: u32 = 8 * 1024;
 
 /// A TCP stream whose writes fail once nothing could be written for `drain_limit`.
 pub(crate) struct Line {

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use http::{Method, header};
+use http::{HeaderValue, Method, header};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{ServiceBuilder, layer::layer_fn};
@@ -10,6 +10,7 @@ use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
     cors::{AllowHeaders, Any, CorsLayer},
+    set_header::SetResponseHeaderLayer,
 };
 
 use crate::{
@@ -33,6 +34,9 @@ const MAX_STREAMS: u32 = 256;
 /// How long a browser may remember what other origins are allowed.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
+/// For how long a browser shall ask for this host by TLS alone: a year.
+const STRICT: &str = "max-age=31536000";
+
 /// Serves HTTP on `listener` until `shutdown`, and returns when the last request and the last socket have ended.
 ///
 /// From `shutdown` on requests, event streams and sockets have [`Settings::shutdown_grace`] to end in their own way; event
@@ -55,6 +59,10 @@ pub async fn serve(
     // Compression sees what the edge has written; a preflight has an id too, and a panic is a problem like any other.
     let service = ServiceBuilder::new()
         .layer(CompressionLayer::new())
+        .layer(SetResponseHeaderLayer::overriding(
+            header::STRICT_TRANSPORT_SECURITY,
+            settings.tls.is_some().then(|| HeaderValue::from_static(STRICT)),
+        ))
         .layer(layer_fn(|inner| Edge::new(inner, settings.trust_forwarded_for)))
         .layer(cors(&settings.allowed_origins))
         .layer(CatchPanicLayer::custom(edge::panicked))
@@ -66,7 +74,7 @@ pub async fn serve(
         max_streams: MAX_STREAMS,
     };
     let grace = async { tokio::time::sleep(settings.shutdown_grace).await };
-    accept(listener, service, limits, shutdown, grace).await;
+    accept(listener, settings.tls, service, limits, shutdown, grace).await;
     // What became sockets has the same grace and ends by itself.
     tracker.close();
     tracker.wait().await;

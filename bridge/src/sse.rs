@@ -211,6 +211,7 @@ impl Writer {
             "code": reason_of(status),
             "message": status.message(),
             "retryable": is_retryable(status.code()),
+            "details": [],
         });
         if !self.answer.is_empty() {
             error["message_id"] = json!(self.answer);

@@ -9,12 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
+use crate::trace::Trace;
+
 /// Names a request in the bridge's answer, its logs and the core's.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The trace that a request belongs to (W3C Trace Context).
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
-/// The vendor's part of the trace context.
-const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 /// The address of the client, as far as the bridge knows it.
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The client's own description; `user-agent` itself is the bridge's towards the core.
@@ -30,8 +28,7 @@ pub(crate) struct Visitor {
     address: IpAddr,
     credential: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
-    trace_parent: Option<HeaderValue>,
-    trace_state: Option<HeaderValue>,
+    trace: Trace,
 }
 
 impl Visitor {
@@ -43,8 +40,7 @@ impl Visitor {
             address: forwarded.unwrap_or(peer.ip()),
             credential: headers.get(header::AUTHORIZATION).cloned(),
             user_agent: headers.get(header::USER_AGENT).cloned(),
-            trace_parent: headers.get(TRACE_PARENT).cloned(),
-            trace_state: headers.get(TRACE_STATE).cloned(),
+            trace: Trace::default(),
         }
     }
 
@@ -63,6 +59,11 @@ impl Visitor {
         Self { credential: Some(credential), ..self }
     }
 
+    /// The same visitor, whose calls belong to a trace.
+    pub(crate) fn within(self, trace: Trace) -> Self {
+        Self { trace, ..self }
+    }
+
     /// What the core is told. Only what is listed here passes: no header of the client's can pose as one of the bridge's.
     pub(crate) fn metadata(&self) -> MetadataMap {
         let mut headers = HeaderMap::with_capacity(6);
@@ -70,17 +71,13 @@ impl Visitor {
         if let Ok(address) = HeaderValue::try_from(self.address.to_string()) {
             headers.insert(FORWARDED_FOR, address);
         }
-        let optional = [
-            (header::AUTHORIZATION, &self.credential),
-            (USER_AGENT, &self.user_agent),
-            (TRACE_PARENT, &self.trace_parent),
-            (TRACE_STATE, &self.trace_state),
-        ];
+        let optional = [(header::AUTHORIZATION, &self.credential), (USER_AGENT, &self.user_agent)];
         for (name, value) in optional {
             if let Some(value) = value {
                 headers.insert(name, value.clone());
             }
         }
+        self.trace.write(&mut headers);
         MetadataMap::from_headers(headers)
     }
 }

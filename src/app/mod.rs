@@ -10,12 +10,14 @@ mod limits;
 mod live;
 pub mod operator;
 mod providers;
+mod push;
 mod tools;
 mod upkeep;
 mod viewers;
 
 use std::fs::File;
 
+use colloquy_bridge::ServerTls;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
@@ -209,7 +211,8 @@ impl App {
             messages.clone(),
         );
         let events = events::open(settings, &store, &bus, redis.as_ref(), &hub);
-        let notifications = Notifications::new(store.clone(), bus.clone(), clock, policy);
+        let pushes = push::open(settings, (&store, &presence), clock, &lifecycle).await?;
+        let notifications = Notifications::new(store.clone(), bus.clone(), pushes.clone(), clock, policy);
         let limiter = Limiter::new(clock, redis.clone(), limits::rules(settings));
         let rate_limits = RateLimits::new(clock, limiter, settings.messages_judged as usize);
         let presences =
@@ -259,7 +262,7 @@ impl App {
             .add_service(ChatServiceServer::new(ChatApi::new(sessions.clone(), models, settings.reply_wait)))
             .add_service(PresenceServiceServer::new(PresenceApi::new(sessions.clone())))
             .add_service(EventServiceServer::new(EventApi::new(sessions.clone())))
-            .add_service(NotificationServiceServer::new(NotificationApi::new(sessions.clone())))
+            .add_service(NotificationServiceServer::new(NotificationApi::new(sessions.clone(), pushes)))
             .add_service(AdminServiceServer::new(admin::api(
                 settings,
                 (&store, redis.as_ref()),
@@ -288,9 +291,9 @@ impl App {
         self.edge.layer(self.routes.clone())
     }
 
-    /// Starts the background tasks and serves gRPC and gRPC-Web until shutdown begins; calls under way go on, until the hard
-    /// stop.
-    pub async fn serve(self, listener: TcpListener) {
+    /// Starts the background tasks and serves gRPC and gRPC-Web, over TLS if there is any, until shutdown begins; calls under
+    /// way go on, until the hard stop.
+    pub async fn serve(self, listener: TcpListener, tls: Option<ServerTls>) {
         let Sessions { bus, runs, places, presence, presences, deliveries, notifications, .. } = &self.sessions;
         self.lifecycle.spawn_helper(runs.clone().keep_leases());
         self.lifecycle.spawn_helper(upkeep::close_tools(self.tools, self.lifecycle.clone()));
@@ -317,7 +320,7 @@ impl App {
         let service =
             ServiceBuilder::new().layer(cors).layer(GrpcWebLayer::new()).layer(self.edge).service(self.routes);
         let (stopping, stopped) = (self.lifecycle.stopping().clone(), self.lifecycle.stopped().cancelled());
-        colloquy_bridge::accept(listener, service, self.limits, stopping, stopped).await;
+        colloquy_bridge::accept(listener, tls, service, self.limits, stopping, stopped).await;
     }
 }
 

@@ -3,11 +3,15 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use colloquy_bridge::{AllowedOrigins, RenderMetrics};
+use colloquy_bridge::{AllowedOrigins, RenderMetrics, ServerTls};
 use http::{HeaderValue, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::serve::{self, Addresses};
+use super::{
+    metrics,
+    serve::{self, Addresses},
+    tls::Tls,
+};
 use crate::{config::Settings, lifecycle::Lifecycle, telemetry};
 
 /// Serves until a signal asks the process to end.
@@ -18,24 +22,27 @@ pub(super) async fn run(
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
-    let addresses = start(settings, cores, Some(metrics), &lifecycle)?;
+    let shown = metrics::show(settings, metrics.clone(), &lifecycle)?;
+    let addresses = Addresses { metrics: shown, ..start(settings, cores, Some(metrics), &lifecycle)? };
     serve::until_signal(addresses, ready_file, settings, &lifecycle).await
 }
 
 /// Starts a bridge and returns once it answers; it ends with the lifecycle.
 ///
 /// # Errors
-/// When the address is taken or no core is named.
+/// When a setting of TLS is wrong, the address is taken, or no core is named.
 pub fn start(
     settings: &Settings,
     cores: &[Uri],
     metrics: Option<PrometheusHandle>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Addresses> {
+    let tls = Tls::default().with_http(settings)?.with_cores(settings, cores)?;
+    tls.keep_fresh(lifecycle)?;
     let listener = serve::listen(settings.http_addr)?;
-    let addresses = Addresses { grpc: None, http: Some(listener.local_addr()?) };
-    let upstream = colloquy_bridge::remote(cores)?;
-    let bridge = self::settings(settings, &serve::bridge_key(settings), metrics)?;
+    let addresses = Addresses { http: Some(listener.local_addr()?), ..Addresses::default() };
+    let upstream = colloquy_bridge::remote(cores, tls.cores.as_ref())?;
+    let bridge = self::settings(settings, tls.http, &serve::bridge_key(settings), metrics)?;
     let stopping = lifecycle.stopping().clone();
     let server = async move { Ok(colloquy_bridge::serve(listener, upstream, bridge, stopping).await?) };
     serve::supervise(lifecycle, "HTTP", server);
@@ -45,6 +52,7 @@ pub fn start(
 /// The bridge's own settings.
 pub(super) fn settings(
     settings: &Settings,
+    tls: Option<ServerTls>,
     key: &str,
     metrics: Option<PrometheusHandle>,
 ) -> anyhow::Result<colloquy_bridge::Settings> {
@@ -56,6 +64,7 @@ pub(super) fn settings(
     };
     Ok(colloquy_bridge::Settings {
         node: settings.node.clone(),
+        tls,
         max_frame_bytes: settings.max_frame_bytes,
         compress_sockets: settings.compress_sockets,
         max_body_bytes: settings.max_body_bytes,

@@ -5,7 +5,9 @@ pub mod bridge;
 pub mod config;
 pub mod core;
 pub mod db;
+mod metrics;
 pub mod serve;
+mod tls;
 pub mod token;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -42,7 +44,7 @@ enum Command {
     Core,
     /// Serves HTTP and WebSockets only, in front of cores elsewhere.
     Bridge {
-        /// The cores' addresses, such as `http://10.0.0.1:50051`, divided by commas.
+        /// The cores' addresses, such as `http://10.0.0.1:50051`, or `https://…` for TLS, divided by commas.
         #[arg(long, value_delimiter = ',', required = true, value_parser = core_address)]
         core: Vec<http::Uri>,
     },
@@ -103,7 +105,11 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if is_asked_for { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
-    match obey(cli).await {
+    let settings = Settings::load(cli.common.config.clone(), &cli.common.flags());
+    let traces = telemetry::start(settings.as_ref().ok());
+    let outcome = obey(cli, settings).await;
+    traces.end().await;
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -112,9 +118,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn obey(cli: Cli) -> anyhow::Result<()> {
-    let settings = Settings::load(cli.common.config.clone(), &cli.common.flags());
-    telemetry::start_logs(settings.as_ref().ok());
+async fn obey(cli: Cli, settings: Result<Settings, SettingError>) -> anyhow::Result<()> {
     let settings = settings?;
     for (variable, meant) in unknown_variables() {
         tracing::warn!(variable, meant, "unknown variable, ignored");
@@ -148,7 +152,8 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 
 fn core_address(text: &str) -> Result<http::Uri, String> {
     let address = text.parse::<http::Uri>().ok();
-    address.filter(|address| address.scheme_str() == Some("http")).ok_or_else(|| "must be http://HOST:PORT".to_owned())
+    let is_known = |address: &http::Uri| matches!(address.scheme_str(), Some("http" | "https"));
+    address.filter(is_known).ok_or_else(|| "must be http://HOST:PORT or https://HOST:PORT".to_owned())
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

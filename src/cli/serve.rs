@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpSocket};
 
+use super::{metrics, tls::Tls};
 use crate::{
     app::App,
     config::Settings,
@@ -20,40 +21,45 @@ const SETTLE: Duration = Duration::from_secs(5);
 const BACKLOG: u32 = 4096;
 
 /// Where a node answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// gRPC and gRPC-Web.
     pub grpc: Option<SocketAddr>,
     /// HTTP and WebSockets.
     pub http: Option<SocketAddr>,
+    /// `/metrics` for everybody.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Serves until a signal asks the process to end.
 pub(super) async fn run(settings: &Settings, ready_file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
-    let addresses = start(settings, Some(metrics), &lifecycle).await?;
-    greet(addresses);
+    let shown = metrics::show(settings, metrics.clone(), &lifecycle)?;
+    let addresses = Addresses { metrics: shown, ..start(settings, Some(metrics), &lifecycle).await? };
+    greet(addresses, settings);
     until_signal(addresses, ready_file, settings, &lifecycle).await
 }
 
 /// Starts a core and a bridge and returns once both answer; they end with the lifecycle.
 ///
 /// # Errors
-/// When an address is taken, or the core cannot be built.
+/// When a setting of TLS is wrong, an address is taken, or the core cannot be built.
 pub async fn start(
     settings: &Settings,
     metrics: Option<PrometheusHandle>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Addresses> {
+    let tls = Tls::default().with_grpc(settings)?.with_http(settings)?;
+    tls.keep_fresh(lifecycle)?;
     let grpc = listen(settings.grpc_addr)?;
     let http = listen(settings.http_addr)?;
-    let addresses = Addresses { grpc: Some(grpc.local_addr()?), http: Some(http.local_addr()?) };
+    let addresses = Addresses { grpc: Some(grpc.local_addr()?), http: Some(http.local_addr()?), metrics: None };
     let key = bridge_key(settings);
     let app = App::build(settings, &key, lifecycle.clone()).await?;
     let upstream = colloquy_bridge::local(app.service());
-    let bridge = super::bridge::settings(settings, &key, metrics)?;
+    let bridge = super::bridge::settings(settings, tls.http, &key, metrics)?;
     let stopping = lifecycle.stopping().clone();
-    supervise(lifecycle, "gRPC", app.serve(grpc).map(Ok));
+    supervise(lifecycle, "gRPC", app.serve(grpc, tls.grpc).map(Ok));
     supervise(lifecycle, "HTTP", async move { Ok(colloquy_bridge::serve(http, upstream, bridge, stopping).await?) });
     Ok(addresses)
 }
@@ -119,7 +125,11 @@ pub(super) async fn until_signal(
 /// Whole or not at all: whoever waits for the file reads it as soon as it is there.
 fn write_ready_file(path: &Path, addresses: Addresses) -> anyhow::Result<()> {
     let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
-    let content = serde_json::json!({ "grpc": text(addresses.grpc), "http": text(addresses.http) });
+    let Addresses { grpc, http, metrics } = addresses;
+    let mut content = serde_json::json!({ "grpc": text(grpc), "http": text(http) });
+    if metrics.is_some() {
+        content["metrics"] = text(metrics).into();
+    }
     let unfinished = path.with_extension("unfinished");
     std::fs::write(&unfinished, content.to_string())
         .and_then(|()| std::fs::rename(&unfinished, path))
@@ -127,20 +137,22 @@ fn write_ready_file(path: &Path, addresses: Addresses) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "this is for the person who typed the command")]
-fn greet(addresses: Addresses) {
+fn greet(addresses: Addresses, settings: &Settings) {
     let (Some(grpc), Some(http)) = (addresses.grpc, addresses.http) else { return };
+    let (scheme, socket_scheme) = if settings.http_tls_cert.is_some() { ("https", "wss") } else { ("http", "ws") };
+    let plain = if settings.grpc_tls_cert.is_some() { "" } else { "-plaintext " };
     println!(
         r#"
-Colloquy is ready: HTTP and WebSockets on http://{http}, gRPC on {grpc}, the API to try at http://{http}/docs
+Colloquy is ready: HTTP and WebSockets on {scheme}://{http}, gRPC on {grpc}, the API to try at {scheme}://{http}/docs
 
 An account and a token:
-  curl -s http://{http}/api/v1/auth/register -H 'content-type: application/json' -d '{{"username":"ada","email":"ada@example.com","password":"correct horse"}}'
-  TOKEN=$(curl -s http://{http}/api/v1/auth/login -H 'content-type: application/json' -d '{{"username":"ada","password":"correct horse"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl -s {scheme}://{http}/api/v1/auth/register -H 'content-type: application/json' -d '{{"username":"ada","email":"ada@example.com","password":"correct horse"}}'
+  TOKEN=$(curl -s {scheme}://{http}/api/v1/auth/login -H 'content-type: application/json' -d '{{"username":"ada","password":"correct horse"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 
 Then watch an answer stream in, over SSE, WebSocket or gRPC:
-  curl -N http://{http}/api/v1/chat/stream -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{{"message":"Tell me about the sea"}}'
-  npx wscat -c "ws://{http}/api/v1/ws?token=$TOKEN" -w 10 -x '{{"type":"message","message":"Tell me about the sea"}}'
-  grpcurl -plaintext -H "authorization: Bearer $TOKEN" -d '{{"message":"Tell me about the sea"}}' {grpc} colloquy.v1.ChatService/StreamChat
+  curl -N {scheme}://{http}/api/v1/chat/stream -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{{"message":"Tell me about the sea"}}'
+  npx wscat -c "{socket_scheme}://{http}/api/v1/ws?token=$TOKEN" -w 10 -x '{{"type":"message","message":"Tell me about the sea"}}'
+  grpcurl {plain}-H "authorization: Bearer $TOKEN" -d '{{"message":"Tell me about the sea"}}' {grpc} colloquy.v1.ChatService/StreamChat
 "#
     );
 }

@@ -8,6 +8,7 @@ mod provider;
 mod setting_error;
 mod source;
 mod value;
+mod vendor;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -18,7 +19,10 @@ pub use self::{
     provider::{Provider, ProviderKind},
     setting_error::SettingError,
     source::{Source, unknown_variables},
-    value::{BuiltInTool, ContentPolicy, LogFormat, RedisUrl, Registration, Secret, without_credentials},
+    value::{
+        BuiltInTool, ClientAuth, CollectorUrl, Contact, ContentPolicy, LogFormat, RedisUrl, Registration, Secret,
+        without_credentials,
+    },
 };
 use self::{
     source::Sources,
@@ -107,6 +111,30 @@ settings! {
     grpc_addr: SocketAddr = "127.0.0.1:50051";
     /// Where HTTP and WebSockets are served; port 0 picks a free one.
     http_addr: SocketAddr = "127.0.0.1:8080";
+    /// Where `/metrics` is shown besides, in plain text and to everybody: for a scraper on a private network. Empty for nowhere.
+    metrics_addr: Option<SocketAddr> = "";
+    /// The certificate that gRPC shows, in PEM, followed by those that vouch for it; empty for plain text.
+    grpc_tls_cert: Option<PathBuf> = "";
+    /// The key of `grpc_tls_cert`, in PEM.
+    grpc_tls_key: Option<PathBuf> = "";
+    /// The certificates, in PEM, that vouch for those of gRPC's clients; empty: clients are asked for none.
+    grpc_tls_client_ca: Option<PathBuf> = "";
+    /// Whether gRPC's clients must show a certificate where they are asked for one: `required` or `optional`.
+    grpc_tls_client_auth: ClientAuth = "required";
+    /// The certificate that HTTP shows, in PEM, followed by those that vouch for it; empty for plain text.
+    http_tls_cert: Option<PathBuf> = "";
+    /// The key of `http_tls_cert`, in PEM.
+    http_tls_key: Option<PathBuf> = "";
+    /// The certificates, in PEM, that vouch for those of HTTP's clients; empty: clients are asked for none.
+    http_tls_client_ca: Option<PathBuf> = "";
+    /// Whether HTTP's clients must show a certificate where they are asked for one: `required` or `optional`.
+    http_tls_client_auth: ClientAuth = "required";
+    /// The certificates, in PEM, that vouch for those of the cores of a `bridge`; empty for those that the system believes.
+    core_tls_ca: Option<PathBuf> = "";
+    /// The certificate that a `bridge` shows its cores, in PEM; empty for none.
+    core_tls_cert: Option<PathBuf> = "";
+    /// The key of `core_tls_cert`, in PEM.
+    core_tls_key: Option<PathBuf> = "";
     /// Where the database and everything else that lasts is kept.
     data_dir: PathBuf = "./colloquy-data";
     /// The database: `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`; empty for `colloquy.db` in the data folder.
@@ -207,6 +235,12 @@ settings! {
     typing_timeout: Duration = "5" from "0.1" to "3600";
     /// Members of a conversation up to which they are told, by `message.delivered`, what has reached the others.
     delivery_receipts_max_members: u32 = "50";
+    /// Whether notifications are pushed to the browsers of users who are not connected (Web Push).
+    web_push: bool = "true";
+    /// Whom push services turn to about this server: `mailto:…` or `https://…`. Some, such as Apple's, take no pushes without it.
+    push_subject: Option<Contact> = "";
+    /// Hosts that pushes may go to although their addresses are not public; of those on this machine also by `http://`.
+    push_private_hosts: Vec<String> = "";
     /// Within how many seconds other nodes notice that a node is gone.
     node_ttl: Duration = "30" from "1" to "3600";
     /// How often nodes tell each other of their connections, for analytics, in seconds.
@@ -215,7 +249,7 @@ settings! {
     request_timeout: Duration = "130" from "0.001" to "86400";
     /// How long a send that waits for its answer does so, in seconds; `request_timeout` bounds it too.
     reply_wait: Duration = "120";
-    /// How long a request's head, the opening of a socket and its sign-in may take, in seconds.
+    /// How long the handshake of TLS, a request's head, the opening of a socket and its sign-in may each take, in seconds.
     handshake_timeout: Duration = "10" from "0.001" to "3600";
     /// How long a client may read nothing of what it was sent before its connection or its stream ends, in seconds.
     drain_limit: Duration = "30" from "0.001" to "3600";
@@ -309,6 +343,10 @@ settings! {
     log_level: String = "info" or "LOG_LEVEL";
     /// How logs are written: `pretty` or `json`; empty for pretty on a terminal, else JSON.
     log_format: Option<LogFormat> = "";
+    /// The collector that traces are sent to over OTLP and gRPC, `http://HOST:PORT`; empty: none are made.
+    otlp_endpoint: Option<CollectorUrl> = "" or "OTEL_EXPORTER_OTLP_ENDPOINT";
+    /// Which part of the traces that begin here is sent; who comes with a trace says so by its `sampled` flag.
+    trace_sample_ratio: f64 = "1" from "0" to "1";
     /// Microseconds that this node's clock is ahead, for tests of clocks that differ.
     clock_ahead_micros: i64 = "0";
 }
@@ -326,39 +364,6 @@ impl Settings {
         }
         settings.add_vendors();
         Ok(settings)
-    }
-
-    /// Adds the providers that have settings of their own, unless the file names one of the same name.
-    fn add_vendors(&mut self) {
-        let vendors = [
-            (
-                "anthropic",
-                ProviderKind::Anthropic,
-                &self.anthropic_base_url,
-                &self.anthropic_api_key,
-                &self.anthropic_models,
-                true,
-            ),
-            ("openai", ProviderKind::OpenAi, &self.openai_base_url, &self.openai_api_key, &self.openai_models, true),
-            ("local", ProviderKind::OpenAi, &self.local_model_url, &None, &self.local_models, self.local_tools),
-        ];
-        let mut found = Vec::new();
-        for (name, kind, base_url, api_key, models, tools) in vendors {
-            let is_set = base_url.is_some() || api_key.is_some();
-            if is_set && !self.providers.iter().any(|provider| provider.name == name) {
-                found.push(Provider {
-                    name: name.to_owned(),
-                    kind,
-                    base_url: base_url.clone().unwrap_or_default(),
-                    api_key_env: String::new(),
-                    models: models.clone(),
-                    fallback: Vec::new(),
-                    tools,
-                    api_key: api_key.clone(),
-                });
-            }
-        }
-        self.providers.extend(found);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use http::Uri;
+
 use crate::model::key::SigningAlgorithm;
 
 /// A text that no log and no `config show` may show.
@@ -35,6 +37,27 @@ impl RedisUrl {
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&Self::shown(&self.0))
+    }
+}
+
+/// How somebody who runs this server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact(String);
+
+impl fmt::Display for Contact {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Where a collector of traces takes them over gRPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectorUrl(String);
+
+impl CollectorUrl {
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -85,6 +108,7 @@ values! {
     u64: "a whole number from 0 to 18446744073709551615",
     usize: "a whole number",
     i64: "a whole number",
+    f64: "a number",
     bool: "true or false",
     SigningAlgorithm: "one of EdDSA RS256 HS256",
 }
@@ -130,6 +154,31 @@ impl Value for RedisUrl {
     }
 }
 
+impl Value for Contact {
+    fn read(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("mailto:").or_else(|| text.strip_prefix("https://"));
+        match rest {
+            Some(rest) if !rest.is_empty() => Ok(Self(text.to_owned())),
+            _ => Err("must be mailto:somebody@example.com or https://…".to_owned()),
+        }
+    }
+}
+
+impl Value for CollectorUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        let url = text.parse::<Uri>().ok();
+        let fits = |url: &Uri| {
+            let host = url.authority().is_some_and(|host| !host.as_str().contains('@'));
+            url.scheme_str() == Some("http") && host && url.path() == "/" && url.query().is_none()
+        };
+        url.filter(fits).map(|_| Self(text.to_owned())).ok_or_else(|| "must be http://HOST:PORT".to_owned())
+    }
+
+    fn shown(text: &str) -> String {
+        without_credentials(text)
+    }
+}
+
 impl<T: Value> Value for Option<T> {
     fn read(text: &str) -> Result<Self, String> {
         if text.is_empty() { Ok(None) } else { T::read(text).map(Some) }
@@ -163,6 +212,16 @@ macro_rules! choices {
             }
         }
     };
+}
+
+choices! {
+    /// Whether clients must show a certificate that they are asked for.
+    ClientAuth {
+        /// One without a certificate is refused.
+        Required = "required",
+        /// One without a certificate is let in.
+        Optional = "optional",
+    }
 }
 
 choices! {

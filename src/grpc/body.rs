@@ -11,9 +11,10 @@ use http_body::{Frame, SizeHint};
 use tonic::{Status, body::Body};
 use tracing::Span;
 
+use super::trace;
 use crate::error::Error;
 
-/// A response's body, within a span.
+/// A response's body, within a span, which is told the status that follows it.
 pub(super) struct Spanned {
     body: Body,
     span: Span,
@@ -32,7 +33,13 @@ impl http_body::Body for Spanned {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Self { body, span } = &mut *self;
-        span.in_scope(|| Pin::new(body).poll_frame(context))
+        let frame = span.in_scope(|| Pin::new(body).poll_frame(context));
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
+        {
+            trace::end(span, status.code());
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -25,6 +25,7 @@ use super::{
     limits::Sign,
     methods::Methods,
     stall::Streams,
+    trace,
 };
 use crate::{
     error::Error,
@@ -141,20 +142,28 @@ where
         let ready = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, ready);
         let shared = self.shared.clone();
-        let path = request.uri().path().trim_start_matches('/').to_owned();
+        let rpc = shared.methods.name(request.uri().path()).to_owned();
         let request_id = request_id(request.headers());
         request.headers_mut().insert(REQUEST_ID, request_id.clone());
         let span = tracing::info_span!(
             "rpc",
-            rpc.path = path,
+            otel.kind = "server",
+            rpc.path = rpc,
+            trace_id = field::Empty,
+            span_id = field::Empty,
             request_id = request_id.to_str().unwrap_or_default(),
             user_id = field::Empty,
             connection_id = field::Empty,
         );
+        trace::begin(&span, request.headers(), &rpc);
         let answer = async move {
             let started = Instant::now();
             let response = shared.serve(inner, request).await.unwrap_or_else(Status::into_http);
-            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            let status = Status::from_header_map(response.headers());
+            if let Some(status) = &status {
+                trace::end(&Span::current(), status.code());
+            }
+            let code = status.map_or(Code::Ok, |status| status.code());
             tracing::debug!(rpc.code = ?code, elapsed_ms = started.elapsed().as_secs_f64() * 1000.0, "answered");
             Ok(named(response, request_id))
         };

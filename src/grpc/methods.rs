@@ -18,6 +18,7 @@ const STANDARD: [&str; 5] = [
 
 /// Every RPC by its path.
 pub(super) struct Methods {
+    known: HashSet<String>,
     public: HashSet<String>,
     takes_stream: HashSet<String>,
     gives_stream: HashSet<String>,
@@ -32,6 +33,7 @@ impl Methods {
     pub(super) fn of(contract: &DescriptorPool) -> anyhow::Result<Self> {
         let (public, scope) = (option(contract, "public")?, option(contract, "scope")?);
         let mut methods = Self {
+            known: STANDARD.map(str::to_owned).into(),
             public: STANDARD.map(str::to_owned).into(),
             takes_stream: HashSet::new(),
             gives_stream: HashSet::new(),
@@ -39,6 +41,7 @@ impl Methods {
         };
         for method in contract.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let (path, options) = (path(&method), method.options());
+            methods.known.insert(path.clone());
             if *options.get_extension(&public) == Value::Bool(true) {
                 methods.public.insert(path.clone());
             }
@@ -56,6 +59,11 @@ impl Methods {
             }
         }
         Ok(methods)
+    }
+
+    /// What logs and traces call the RPC: `service/method`. Anybody may send any path, so that others have no name.
+    pub(super) fn name<'a>(&self, path: &'a str) -> &'a str {
+        if self.known.contains(path) { path.trim_start_matches('/') } else { "unknown" }
     }
 
     /// Whether the RPC needs no credential.

@@ -20,4 +20,5 @@ mod service_account;
 pub mod session;
 mod stall;
 pub(crate) mod status;
+mod trace;
 pub mod user;

@@ -12,14 +12,20 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::notification::{DEFAULT_TYPE, NewNotification, Notification, NotificationFilter, Related},
+    model::{
+        notification::{DEFAULT_TYPE, NewNotification, Notification, NotificationFilter, Related},
+        push::PushSubscription,
+    },
     proto::{
         self, CountUnreadNotificationsRequest, CountUnreadNotificationsResponse, CreateNotificationRequest,
-        CreateNotificationResponse, DeleteNotificationRequest, DeleteNotificationResponse, ListNotificationsRequest,
-        ListNotificationsResponse, MarkAllNotificationsReadRequest, MarkAllNotificationsReadResponse,
-        MarkNotificationReadRequest, MarkNotificationReadResponse, WatchNotificationsRequest,
+        CreateNotificationResponse, DeleteNotificationRequest, DeleteNotificationResponse,
+        DeletePushSubscriptionRequest, DeletePushSubscriptionResponse, GetPushKeyRequest, GetPushKeyResponse,
+        ListNotificationsRequest, ListNotificationsResponse, MarkAllNotificationsReadRequest,
+        MarkAllNotificationsReadResponse, MarkNotificationReadRequest, MarkNotificationReadResponse,
+        RegisterPushSubscriptionRequest, RegisterPushSubscriptionResponse, WatchNotificationsRequest,
         WatchNotificationsResponse, notification_event::Event, notification_service_server::NotificationService,
     },
+    service::push::{NewBrowser, Pushes},
     session::{
         notices::{self, Watched},
         sessions::Sessions,
@@ -30,12 +36,13 @@ use crate::{
 #[derive(Clone)]
 pub struct NotificationApi {
     sessions: Sessions,
+    pushes: Pushes,
 }
 
 impl NotificationApi {
-    /// Serves what these sessions know.
-    pub fn new(sessions: Sessions) -> Self {
-        Self { sessions }
+    /// Serves what these sessions know, and browsers that want pushes.
+    pub fn new(sessions: Sessions, pushes: Pushes) -> Self {
+        Self { sessions, pushes }
     }
 }
 
@@ -127,6 +134,34 @@ impl NotificationService for NotificationApi {
         });
         Ok(Response::new(Box::pin(responses)))
     }
+
+    async fn get_push_key(&self, request: Request<GetPushKeyRequest>) -> Result<Response<GetPushKeyResponse>, Status> {
+        request.caller()?;
+        let application_server_key = self.pushes.key()?.to_owned();
+        Ok(Response::new(GetPushKeyResponse { application_server_key }))
+    }
+
+    async fn register_push_subscription(
+        &self,
+        request: Request<RegisterPushSubscriptionRequest>,
+    ) -> Result<Response<RegisterPushSubscriptionResponse>, Status> {
+        let caller = request.caller()?;
+        let request = request.into_inner();
+        let keys = request.keys.unwrap_or_default();
+        let expires_at = parse::optional_millis("expiration_time", request.expiration_time)?;
+        let new = NewBrowser { endpoint: request.endpoint, p256dh: keys.p256dh, auth: keys.auth, expires_at };
+        let push_subscription = Some(self.pushes.register(&caller, new).await?.into());
+        Ok(Response::new(RegisterPushSubscriptionResponse { push_subscription }))
+    }
+
+    async fn delete_push_subscription(
+        &self,
+        request: Request<DeletePushSubscriptionRequest>,
+    ) -> Result<Response<DeletePushSubscriptionResponse>, Status> {
+        let caller = request.caller()?;
+        self.pushes.delete(&caller, &request.get_ref().endpoint).await?;
+        Ok(Response::new(DeletePushSubscriptionResponse {}))
+    }
 }
 
 fn new_notification(request: CreateNotificationRequest) -> Result<NewNotification> {
@@ -144,6 +179,16 @@ fn new_notification(request: CreateNotificationRequest) -> Result<NewNotificatio
         },
         idempotency_key: present(request.idempotency_key),
     })
+}
+
+impl From<PushSubscription> for proto::PushSubscription {
+    fn from(subscription: PushSubscription) -> Self {
+        Self {
+            endpoint: subscription.endpoint,
+            created_at: Some(subscription.created_at.into()),
+            expires_at: subscription.expires_at.map(Into::into),
+        }
+    }
 }
 
 impl From<Notification> for proto::Notification {

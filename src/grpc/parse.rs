@@ -88,6 +88,16 @@ pub(crate) fn optional_moment(field: &'static str, at: Option<prost_types::Times
     at.map(read).transpose()
 }
 
+/// Reads a time in milliseconds since 1970 that may be absent, as browsers count.
+pub(crate) fn optional_millis(field: &'static str, millis: Option<f64>) -> Result<Option<Timestamp>> {
+    let read = |millis: f64| {
+        let is_sane = (0.0..YEAR_10000 as f64 * 1e3).contains(&millis);
+        let at = is_sane.then(|| Timestamp::from_micros((millis * 1e3) as i64));
+        at.ok_or_else(|| Error::invalid(field, "must be a time from 1970 to 9999"))
+    };
+    millis.map(read).transpose()
+}
+
 /// Reads a UTC day that may be absent; empty counts as absent.
 pub(crate) fn optional_day(field: &'static str, text: &str) -> Result<Option<Day>> {
     let day = (!text.is_empty()).then(|| text.parse()).transpose();

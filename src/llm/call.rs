@@ -5,12 +5,14 @@ use std::{future::Future, time::Duration};
 use reqwest::{RequestBuilder, Response, header::HeaderMap};
 use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Span;
 
 use super::{
     dialect::{Output, Reader, error_code},
     failure::{Breach, Clock, Failure, Reason, Retry, denied, transient},
     piece::Piece,
     settings::Timers,
+    span,
     sse::Decoder,
 };
 
@@ -60,6 +62,7 @@ impl Call {
             total,
         };
         let response = clocks.bound(request.send()).await?.map_err(no_answer)?;
+        span::answered(&Span::current(), response.status().as_u16());
         if !response.status().is_success() {
             return Err(refusal(response).await);
         }

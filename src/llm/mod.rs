@@ -6,6 +6,7 @@
 //! - `models` picks the provider, falls back to others, and hands out the stream
 //! - `provider` is one configured provider: settings, retries until the first visible piece
 //! - `call` is one HTTP exchange under four clocks
+//! - `span` is what a trace tells of it
 //! - `sse`, `dialect`, `anthropic`, `openai` read what is on the wire
 //! - `breaker`, `backoff` say whether and when to call again
 //! - `echo` is the model that needs no provider
@@ -24,6 +25,7 @@ mod piece;
 mod prompt;
 mod provider;
 mod settings;
+mod span;
 mod sse;
 
 pub use failure::{Breach, Clock, Failure, Reason, Retry};

@@ -6,7 +6,7 @@ use metrics::{counter, histogram};
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use tracing::{Instrument, Span, info, info_span, warn};
+use tracing::{Instrument, Span, info, warn};
 
 use super::{
     backoff,
@@ -16,7 +16,9 @@ use super::{
     piece::{Piece, Usage},
     prompt::Prompt,
     settings::{ProviderConfig, SettingsError, Timers},
+    span,
 };
+use crate::trace;
 
 /// A provider that is ready to be called.
 pub(super) struct Provider {
@@ -74,11 +76,12 @@ impl Provider {
         let total = Instant::now() + self.config.timers.total;
         let mut retry = 0;
         loop {
-            let span = info_span!("llm.call", provider.name = %self.config.name, model.name = %model, retry);
+            let span = span::begin(&self.config, &self.url, model, retry);
             let failure = match self.attempt(&body, total, &span).instrument(span.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            span::fail(&span, failure.kind());
             let wait = backoff::wait(&failure, retry, rand::random::<f64>());
             let wait = wait.filter(|wait| retry < self.config.retries && Instant::now() + *wait < total);
             let Some(wait) = wait else { return Err(failure) };
@@ -104,7 +107,7 @@ impl Provider {
 
     /// Sends the request and reads until there is something to see.
     async fn first_piece(&self, body: &Value, total: Instant) -> Result<(Call, VecDeque<Piece>), Failure> {
-        let request = self.client.post(self.url.clone()).json(body);
+        let request = self.client.post(self.url.clone()).headers(trace::header(&Span::current())).json(body);
         let mut call = Call::open(request, self.config.kind.reader(), &self.config.timers, total).await?;
         let mut held = VecDeque::new();
         while let Some(piece) = call.next().await? {
@@ -129,7 +132,10 @@ impl Answer {
         match &result {
             Ok(Some(piece)) => self.attempt.saw(piece),
             Ok(None) => {}
-            Err(failure) => self.attempt.failed(failure),
+            Err(failure) => {
+                span::fail(&self.attempt.span, failure.kind());
+                self.attempt.failed(failure);
+            }
         }
         result
     }
@@ -189,6 +195,7 @@ impl Attempt {
 
     fn settle(&self, outcome: &'static str) {
         let elapsed = self.started.elapsed();
+        span::end(&self.span, self.usage);
         let Usage { input_tokens, output_tokens } = self.usage;
         let provider = &self.provider;
         counter!("colloquy_provider_calls_total", "provider" => provider.clone(), "outcome" => outcome).increment(1);

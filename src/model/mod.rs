@@ -18,6 +18,7 @@ pub mod notification;
 pub mod page;
 pub mod presence;
 pub mod publication;
+pub mod push;
 pub mod scope;
 pub mod service_account;
 pub mod session;

@@ -24,6 +24,7 @@ pub mod outsiders;
 pub mod passwords;
 pub mod presence;
 mod prompt;
+pub mod push;
 mod rounds;
 mod run;
 mod run_log;

@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     content,
+    push::Pushes,
     text::{body_fault, label_fault},
 };
 use crate::{
@@ -46,6 +47,7 @@ pub struct Notifications(Arc<Inner>);
 struct Inner {
     store: Store,
     bus: Bus,
+    pushes: Pushes,
     clock: Clock,
     policy: ContentPolicy,
     /// What has reached its user and is not stored as such.
@@ -56,10 +58,10 @@ struct Inner {
 }
 
 impl Notifications {
-    /// Keeps them in the store, and tells the bus.
-    pub fn new(store: Store, bus: Bus, clock: Clock, policy: ContentPolicy) -> Self {
+    /// Keeps them in the store, tells the bus, and pushes to whom the bus does not reach.
+    pub fn new(store: Store, bus: Bus, pushes: Pushes, clock: Clock, policy: ContentPolicy) -> Self {
         let (notes, storing, hurried) = (Mutex::default(), Turn::default(), Notify::new());
-        Self(Arc::new(Inner { store, bus, clock, policy, notes, storing, hurried }))
+        Self(Arc::new(Inner { store, bus, pushes, clock, policy, notes, storing, hurried }))
     }
 
     /// Notifies a user, once for each key. For admins and services.
@@ -92,6 +94,7 @@ impl Notifications {
             let topic = Topic::User(notification.user_id);
             let happening = Happening::Notification(Box::new(notification.clone()));
             self.0.bus.publish(topic, Draft::apart(happening)).await;
+            self.0.pushes.push(&notification);
         }
         Ok(notification)
     }

@@ -4,8 +4,13 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
-use super::{answer::Answer, insist::insist, runs::Runs};
+use super::{
+    answer::Answer,
+    insist::insist,
+    runs::{LOOK_AGAIN, Runs},
+};
 use crate::{
     error::Result,
     llm::{Failure, FinishReason},
@@ -17,12 +22,11 @@ use crate::{
         topic::Topic,
     },
     store::Outcome,
+    trace,
 };
 
-/// When a run that waits for another node's looks again; twice as late each time.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// The latest.
-const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(1);
+/// When a run that waits for another node's looks again first; twice as late each time, and [`LOOK_AGAIN`] at most.
+const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(50);
 
 /// An answer to be made.
 #[derive(Clone, Debug)]
@@ -69,7 +73,7 @@ impl Runs {
     pub(super) async fn wait_for_turn(&self, run: &Run, stop: &CancellationToken) -> Result<Option<Ending>> {
         let (conversation, seq) = (run.reply.conversation_id, run.reply.seq);
         let is_busy = || self.store().is_busy_before(conversation, seq);
-        let mut pause = LOOK_AGAIN;
+        let mut pause = LOOK_AGAIN_FIRST;
         loop {
             let ended = self.end_before(&run.reply);
             if ended.is_none() && !insist("turn", is_busy).await? {
@@ -84,7 +88,7 @@ impl Runs {
             tokio::select! {
                 () = stop.cancelled() => return Ok(Some(Ending::Stopped)),
                 () = self.lifecycle().stopped().cancelled() => return Ok(Some(Ending::Interrupted)),
-                () = next => pause = LOOK_AGAIN_AT_LAST.min(pause * 2),
+                () = next => pause = LOOK_AGAIN.min(pause * 2),
             }
         }
     }
@@ -103,6 +107,10 @@ impl Runs {
                 return;
             }
         };
+        Span::current().record("run.status", status.as_str());
+        if status == MessageStatus::Failed {
+            trace::fail(&Span::current(), "the answer was not finished");
+        }
         let usage = answer.usage();
         let Answer { text: content, model, tool_calls, is_cached, .. } = answer;
         let outcome = Outcome { status, content, model, finish_reason, usage, tool_calls, is_cached, error };

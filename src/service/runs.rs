@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use super::{
     insist::insist,
@@ -38,10 +38,11 @@ use crate::{
     },
     store::{Outcome, Store},
     tools::Tools,
+    trace,
 };
 
-/// How often a run that waits for its turn, or for its end on another node, looks again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often whoever waits for a run of another node looks again.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the database may take to say what time it is, to be believed.
 const SLOW_ANSWER: Duration = Duration::from_secs(1);
 /// How long a stop waits for the run to settle.
@@ -121,7 +122,14 @@ impl Runs {
     pub(crate) fn launch(&self, membership: Membership, reply: Message, is_another: bool) {
         let active = Active::enter(self.clone(), &reply);
         // Within that of the request: what is logged of a run names who asked for it, however long it lasts.
-        let span = tracing::info_span!("run", conversation.id = %reply.conversation_id, message.id = %reply.id);
+        let span = tracing::info_span!(
+            "run",
+            conversation.id = %reply.conversation_id,
+            message.id = %reply.id,
+            span_id = field::Empty,
+            run.status = field::Empty,
+        );
+        trace::begin(&span);
         let making = async move {
             active.runs.make(Run { membership, reply, is_another }, active.handle.stop.clone()).await;
         };
@@ -176,24 +184,19 @@ impl Runs {
         }
     }
 
-    /// The text that a run has logged so far, and its message.
-    pub(crate) async fn so_far(&self, membership: &Membership, id: MessageId) -> Result<(String, Message)> {
-        self.0.store.run_so_far(membership, id).await?.ok_or(Error::NotFound("message"))
+    /// A run's message, with the text that is logged so far while it lasts.
+    pub(crate) async fn so_far(&self, membership: &Membership, id: MessageId) -> Result<Message> {
+        self.0.store.messages_so_far(membership, &[id]).await?.pop().ok_or(Error::NotFound("message"))
     }
 
-    /// The runs of a conversation that last, oldest first, each with the text that it has logged so far. One that ends meanwhile
-    /// is there with the text of its message.
-    pub(crate) async fn all_so_far(&self, membership: &Membership) -> Result<Vec<(String, Message)>> {
+    /// The runs of a conversation that last, oldest first, each as [`Self::so_far`] finds it. One that ends meanwhile is there
+    /// with its whole text.
+    pub(crate) async fn all_so_far(&self, membership: &Membership) -> Result<Vec<Message>> {
         let ids = self.running(membership.conversation_id).await?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let runs = self.0.store.runs_so_far(membership, &ids).await?.into_iter();
-        let so_far = |(text, message): (String, Message)| {
-            let text = if message.status.is_running() { text } else { message.content.clone() };
-            (text, message)
-        };
-        Ok(runs.map(so_far).collect())
+        self.0.store.messages_so_far(membership, &ids).await
     }
 
     /// The runs of a conversation that last, oldest first.

@@ -84,7 +84,7 @@ pub fn follow(
         // missed and a long silence begin the next round.
         'rounds: loop {
             if !std::mem::take(&mut is_ahead) {
-                let (text, message) = so_far(&lifecycle, &runs, membership, message_id).await?;
+                let message = so_far(&lifecycle, &runs, membership, message_id).await?;
                 seq = message.seq;
                 if is_first && (is_again || after == Cursor::default() && message.status.is_running()) {
                     yield (Cursor::default(), draft(Happening::start_of(&message)));
@@ -103,11 +103,11 @@ pub fn follow(
                     return;
                 }
                 if is_first {
-                    check_cursor(&text, after)?;
+                    check_cursor(&message.content, after)?;
                     shown = seen(shown, &message.tool_calls);
                 }
                 is_first = false;
-                for (place, happening) in catch_up(&mut shown, &text, &message.tool_calls) {
+                for (place, happening) in catch_up(&mut shown, &message.content, &message.tool_calls) {
                     yield (place, draft(happening));
                 }
             }
@@ -175,14 +175,14 @@ pub(super) async fn so_far(
     runs: &Runs,
     membership: Membership,
     id: MessageId,
-) -> Result<(String, Message)> {
+) -> Result<Message> {
     let runs = runs.clone();
     let read = lifecycle.spawn(async move { runs.so_far(&membership, id).await }.in_current_span());
-    let (text, message) = read.await.map_err(Error::internal)??;
+    let message = read.await.map_err(Error::internal)??;
     if message.role != MessageRole::Assistant {
         return Err(Error::FailedPrecondition("only answers can be followed"));
     }
-    Ok((text, message))
+    Ok(message)
 }
 
 fn check_cursor(text: &str, after: Cursor) -> Result<()> {

@@ -195,7 +195,8 @@ impl Connection {
             Err(error) => return vec![Outgoing::Answer(None, Answer::Refused(error))],
         };
         let mut outgoing = Vec::new();
-        for (mut content, message) in running {
+        for mut message in running {
+            let mut content = std::mem::take(&mut message.content);
             let id = message.id;
             let mut tools = splice::tool_events(&message.tool_calls);
             let Some(place) = splice::before(id, missed) else { continue };

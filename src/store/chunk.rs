@@ -1,6 +1,6 @@
 //! The log of runs: the pieces of answers in the making, in groups, each written only while its run is still owned.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use diesel::{
     prelude::*,
@@ -10,7 +10,8 @@ use diesel_async::RunQueryDsl;
 
 use super::{
     Pools, Store,
-    message::{MessageRow, find_message},
+    history::{Piece, set_text_so_far},
+    message::MessageRow,
     schema::{messages, run_chunks},
     snapshot,
     tool_call::attach_tool_calls,
@@ -86,27 +87,9 @@ impl Store {
         Ok(chunks.iter().map(|chunk| chunk.message_id).filter(|id| !kept.contains(id)).collect())
     }
 
-    /// The text that a run has logged so far, and its message with the tools that it has called, all of the same moment.
-    pub(crate) async fn run_so_far(&self, membership: &Membership, id: MessageId) -> Result<Option<(String, Message)>> {
-        snapshot!(self, |connection| {
-            let mut found = find_message!(connection, membership, id);
-            attach_tool_calls!(connection, found);
-            let chunks: Vec<String> = run_chunks::table
-                .filter(run_chunks::message_id.eq(id))
-                .order(run_chunks::offset)
-                .select(run_chunks::content)
-                .load(connection)
-                .await?;
-            Ok(found.map(|message| (chunks.concat(), message)))
-        })
-    }
-
-    /// Runs of a conversation, oldest first, each as [`Self::run_so_far`] finds it, all of the same moment.
-    pub(crate) async fn runs_so_far(
-        &self,
-        membership: &Membership,
-        ids: &[MessageId],
-    ) -> Result<Vec<(String, Message)>> {
+    /// Messages of a conversation, oldest first, with the tools that they have called; one whose run lasts has the text that is
+    /// logged so far. All of the same moment.
+    pub(crate) async fn messages_so_far(&self, membership: &Membership, ids: &[MessageId]) -> Result<Vec<Message>> {
         snapshot!(self, |connection| {
             let rows: Vec<MessageRow> = messages::table
                 .filter(messages::id.eq_any(ids))
@@ -117,17 +100,15 @@ impl Store {
                 .await?;
             let mut found: Vec<Message> = rows.into_iter().map(Message::from).collect();
             attach_tool_calls!(connection, found);
-            let chunks: Vec<(MessageId, String)> = run_chunks::table
-                .filter(run_chunks::message_id.eq_any(ids))
+            let running = found.iter().filter(|message| message.status.is_running()).map(|message| message.id);
+            let pieces: Vec<Piece> = run_chunks::table
+                .filter(run_chunks::message_id.eq_any(running.collect::<Vec<_>>()))
                 .order((run_chunks::message_id, run_chunks::offset))
                 .select((run_chunks::message_id, run_chunks::content))
                 .load(connection)
                 .await?;
-            let mut texts: HashMap<MessageId, String> = HashMap::new();
-            for (id, content) in chunks {
-                texts.entry(id).or_default().push_str(&content);
-            }
-            Ok(found.into_iter().map(|message| (texts.remove(&message.id).unwrap_or_default(), message)).collect())
+            set_text_so_far(&mut found, pieces);
+            Ok(found)
         })
     }
 }

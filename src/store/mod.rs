@@ -22,6 +22,7 @@ mod page;
 mod path;
 mod postgres;
 mod presence;
+mod push;
 mod row;
 mod run;
 mod schema;

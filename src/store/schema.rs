@@ -246,10 +246,36 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    push_key (number) {
+        number -> BigInt,
+        private_key -> Binary,
+        created_at -> sql::Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql;
+
+    push_subscriptions (endpoint) {
+        endpoint -> Text,
+        user_id -> sql::Id,
+        p256dh -> Binary,
+        auth -> Binary,
+        created_at -> sql::Instant,
+        expires_at -> Nullable<sql::Instant>,
+    }
+}
+
 joinable!(sessions -> users (user_id));
 joinable!(refresh_tokens -> sessions (session_id));
 joinable!(service_accounts -> users (user_id));
 joinable!(outside_users -> users (user_id));
+joinable!(push_subscriptions -> users (user_id));
 joinable!(members -> users (user_id));
 joinable!(members -> conversations (conversation_id));
 joinable!(contexts -> conversations (conversation_id));
@@ -270,5 +296,6 @@ allow_tables_to_appear_in_same_query!(
     tool_calls,
     daily_usage,
     notifications,
+    push_subscriptions,
     audit_log,
 );

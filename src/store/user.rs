@@ -11,7 +11,7 @@ use super::{
     Store,
     admin::{LAST_ADMIN, claim_admins},
     page, read,
-    schema::{conversations, members, messages, sessions, users},
+    schema::{conversations, members, messages, push_subscriptions, sessions, users},
     transaction, write,
 };
 use crate::{
@@ -200,8 +200,8 @@ impl Store {
         Ok(row.map(Into::into))
     }
 
-    /// Changes the user's own password from the one behind the hash `old`, which was checked before, and ends every session
-    /// but `kept`; returns those that ended, `None` when the password was changed meanwhile.
+    /// Changes the user's own password from the one behind the hash `old`, which was checked before, forgets the browsers that
+    /// are registered for pushes, and ends every session but `kept`; returns those that ended, `None` when the password was changed meanwhile.
     pub(crate) async fn change_password(
         &self,
         user: UserId,
@@ -217,6 +217,8 @@ impl Store {
             if changed == 0 {
                 return Ok(None);
             }
+            let browsers = push_subscriptions::table.filter(push_subscriptions::user_id.eq(user));
+            diesel::delete(browsers).execute(connection).await?;
             let others = sessions::table.filter(sessions::user_id.eq(user)).filter(sessions::id.ne(kept));
             Ok(Some(diesel::delete(others).returning(sessions::id).get_results(connection).await?))
         })

@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use colloquy::{
@@ -15,28 +18,30 @@ use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::harness::{ADMIN, Actor, PASSWORD, Rpc, Server, reason};
+use crate::harness::{ADMIN, Actor, PASSWORD, Rpc, Server, Socket, reason};
 
-/// What callers get, from left to right: anonymous, a stranger to the conversation, its viewer, member and owner.
-pub(crate) type Access = [Code; 5];
+/// What callers get, from left to right: anonymous, a stranger to the conversation, its viewer, member and owner, and
+/// an admin who is a stranger to it.
+pub(crate) type Access = [Code; 6];
 
-const CALLERS: [&str; 5] = ["anonymous", "stranger", "viewer", "member", "owner"];
+const CALLERS: [&str; 6] = ["anonymous", "stranger", "viewer", "member", "owner", "admin"];
 
 const O: Code = Code::Ok;
 const U: Code = Code::Unauthenticated;
 const N: Code = Code::NotFound;
 const P: Code = Code::PermissionDenied;
 
-const PUBLIC: Access = [O, O, O, O, O];
-const SIGNED_IN: Access = [U, O, O, O, O];
-const NOBODYS: Access = [U, N, N, N, N];
-const READERS: Access = [U, N, O, O, O];
-const WRITERS: Access = [U, N, P, O, O];
-const ADMINS: Access = [U, P, P, P, P];
-const OWNERS: Access = [U, N, P, P, O];
+const PUBLIC: Access = [O, O, O, O, O, O];
+const SIGNED_IN: Access = [U, O, O, O, O, O];
+const NOBODYS: Access = [U, N, N, N, N, N];
+const READERS: Access = [U, N, O, O, O, N];
+const WRITERS: Access = [U, N, P, O, O, N];
+const ADMINS: Access = [U, P, P, P, P, O];
+const OWNERS: Access = [U, N, P, P, O, N];
 
 /// An RPC, a request, and what callers get for it. `{self}` is the caller, `{guest}` another viewer; `{message}` is the
-/// member's and `{reply}` its answer; `{session}` is the owner's.
+/// member's and `{reply}` its answer; `{session}` is the owner's. `{other}` is a user whom no other call needs, as are
+/// `{connection}` and `{service_account}`.
 pub(crate) const ROWS: &[(&str, &str, Access)] = &[
     ("AuthService/Register", r#"{"username":"{new}","email":"{new}@example.com","password":"{password}"}"#, PUBLIC),
     ("AuthService/Login", r#"{"username":"{owner_name}","password":"{password}"}"#, PUBLIC),
@@ -44,7 +49,7 @@ pub(crate) const ROWS: &[(&str, &str, Access)] = &[
     ("AuthService/Logout", "{}", SIGNED_IN),
     ("AuthService/IssueTicket", "{}", SIGNED_IN),
     ("AuthService/ListSessions", r#"{"page_size":1}"#, SIGNED_IN),
-    ("AuthService/RevokeSession", r#"{"session_id":"{session}"}"#, [U, N, N, N, O]),
+    ("AuthService/RevokeSession", r#"{"session_id":"{session}"}"#, [U, N, N, N, O, N]),
     ("AuthService/GetJwks", "{}", PUBLIC),
     ("UserService/GetMe", "{}", SIGNED_IN),
     ("UserService/GetMyUsage", r#"{"from":"","to":""}"#, SIGNED_IN),
@@ -69,7 +74,7 @@ pub(crate) const ROWS: &[(&str, &str, Access)] = &[
         // Everybody leaves, but for the last owner.
         "ConversationService/RemoveMember",
         r#"{"conversation_id":"{conversation}","user_id":"{self}"}"#,
-        [U, N, O, O, Code::FailedPrecondition],
+        [U, N, O, O, Code::FailedPrecondition, N],
     ),
     (
         "ConversationService/AddContext",
@@ -84,7 +89,7 @@ pub(crate) const ROWS: &[(&str, &str, Access)] = &[
         // The author's alone, whatever the others may do.
         "ConversationService/EditMessage",
         r#"{"conversation_id":"{conversation}","message_id":"{message}","content":"better"}"#,
-        [U, N, P, O, P],
+        [U, N, P, O, P, N],
     ),
     ("ConversationService/DeleteMessage", r#"{"conversation_id":"{conversation}","message_id":"{message}"}"#, WRITERS),
     (
@@ -116,13 +121,20 @@ pub(crate) const ROWS: &[(&str, &str, Access)] = &[
     ("NotificationService/DeleteNotification", r#"{"notification_id":"{guest}"}"#, NOBODYS),
     ("NotificationService/CountUnreadNotifications", "{}", SIGNED_IN),
     ("NotificationService/WatchNotifications", "{}", SIGNED_IN),
+    ("NotificationService/GetPushKey", "{}", SIGNED_IN),
+    (
+        "NotificationService/RegisterPushSubscription",
+        r#"{"endpoint":"https://push.example/{new}","keys":{"p256dh":"{p256dh}","auth":"BTBZMqHH6r4Tts7J_aSIgg"}}"#,
+        SIGNED_IN,
+    ),
+    ("NotificationService/DeletePushSubscription", r#"{"endpoint":"https://push.example/none"}"#, NOBODYS),
     ("EventService/PublishEvent", r#"{"type":"review.created","audience":"EVENT_AUDIENCE_SUBSCRIBERS"}"#, ADMINS),
     ("EventService/SubscribeEvents", r#"{"events":["review.created"]}"#, SIGNED_IN),
     ("AdminService/ListUsers", r#"{"query":"g","page_size":1}"#, ADMINS),
-    ("AdminService/PromoteUser", r#"{"user_id":"{guest}"}"#, ADMINS),
-    ("AdminService/DemoteUser", r#"{"user_id":"{guest}"}"#, ADMINS),
-    ("AdminService/DeactivateUser", r#"{"user_id":"{guest}"}"#, ADMINS),
-    ("AdminService/ActivateUser", r#"{"user_id":"{guest}"}"#, ADMINS),
+    ("AdminService/PromoteUser", r#"{"user_id":"{other}"}"#, ADMINS),
+    ("AdminService/DemoteUser", r#"{"user_id":"{other}"}"#, ADMINS),
+    ("AdminService/DeactivateUser", r#"{"user_id":"{other}"}"#, ADMINS),
+    ("AdminService/ActivateUser", r#"{"user_id":"{other}"}"#, ADMINS),
     ("AdminService/GetMetrics", "{}", ADMINS),
     ("AdminService/GetSystemStatus", "{}", ADMINS),
     ("AdminService/GetServiceStatus", "{}", ADMINS),
@@ -133,15 +145,18 @@ pub(crate) const ROWS: &[(&str, &str, Access)] = &[
     ("AdminService/ListAuditLog", r#"{"page_size":1}"#, ADMINS),
     ("AdminService/ListConnections", r#"{"page_size":1}"#, ADMINS),
     ("AdminService/Broadcast", r#"{"message":"hello"}"#, ADMINS),
-    ("AdminService/CloseConnection", r#"{"connection_id":"{guest}"}"#, ADMINS),
-    ("AdminService/GetConnectionFrames", r#"{"connection_id":"{guest}"}"#, ADMINS),
+    ("AdminService/CloseConnection", r#"{"connection_id":"{connection}"}"#, ADMINS),
+    ("AdminService/GetConnectionFrames", r#"{"connection_id":"{connection}"}"#, ADMINS),
     ("AdminService/GetConnectionAnalytics", "{}", ADMINS),
     ("AdminService/CreateServiceAccount", r#"{"name":"{new}","scopes":["chat:*"]}"#, ADMINS),
     ("AdminService/ListServiceAccounts", r#"{"page_size":1}"#, ADMINS),
-    ("AdminService/DeleteServiceAccount", r#"{"service_account_id":"{guest}"}"#, ADMINS),
+    ("AdminService/DeleteServiceAccount", r#"{"service_account_id":"{service_account}"}"#, ADMINS),
     ("SessionService/GetConnectionHealth", "{}", SIGNED_IN),
     ("SessionService/Connect", r#"{"frame":{"id":"1","ping":{}}}"#, SIGNED_IN),
 ];
+
+/// A browser's public key: that of RFC 8291, §5.
+const P256DH: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
 
 /// What ends the caller's session or account: each call gets a caller of its own.
 const LAST_CALLS: [&str; 4] =
@@ -244,7 +259,7 @@ async fn check(cast: &Cast, call: impl AsyncFn(&Rpc, &Actor, &Value, Code) -> Op
         async move {
             let mut callers = cast.callers.clone();
             if LAST_CALLS.contains(name) && caller > 0 {
-                callers[caller] = cast.server.register(&new_name()).await;
+                callers[caller] = cast.another(CALLERS[caller]).await;
             }
             let request = cast.request(template, &callers, caller).await;
             let wrong = call(&Rpc::named(name), &callers[caller], &request, access[caller]).await?;
@@ -259,8 +274,10 @@ async fn check(cast: &Cast, call: impl AsyncFn(&Rpc, &Actor, &Value, Code) -> Op
 pub(crate) struct Cast {
     pub(crate) server: Server,
     /// In the order of [`CALLERS`].
-    pub(crate) callers: [Actor; 5],
+    pub(crate) callers: [Actor; 6],
     guest: Actor,
+    /// The connections that requests name.
+    sockets: Mutex<Vec<Socket>>,
 }
 
 static NAMES: AtomicU32 = AtomicU32::new(0);
@@ -282,18 +299,49 @@ impl Cast {
             server.register("viewer").await,
             server.register("member").await,
             server.register("owner").await,
+            server.admin().await,
         ];
-        Self { guest: server.register("guest").await, server, callers }
+        Self { guest: server.register("guest").await, server, callers, sockets: Mutex::default() }
+    }
+
+    /// Somebody new in the place of this caller.
+    async fn another(&self, caller: &str) -> Actor {
+        let actor = self.server.register(&new_name()).await;
+        if caller == "admin" {
+            let [.., admin] = &self.callers;
+            let path = format!("/api/v1/admin/users/{}/promote", id_of_user(&actor).await);
+            let (status, body) = admin.post(&path, json!({})).await;
+            assert_eq!(status, 200, "{body}");
+        }
+        actor
     }
 
     /// The request of a template, in a conversation of its own.
-    pub(crate) async fn request(&self, template: &str, callers: &[Actor; 5], caller: usize) -> Value {
-        let [_, _, viewer, member, owner] = callers;
+    pub(crate) async fn request(&self, template: &str, callers: &[Actor; 6], caller: usize) -> Value {
+        let [_, _, viewer, member, owner, admin] = callers;
         let mut text = template.replace("{password}", PASSWORD).replace("{new}", &new_name());
-        text = text.replace("{owner_name}", "owner").replace("{guest}", &id_of_user(&self.guest).await);
+        text = text
+            .replace("{p256dh}", P256DH)
+            .replace("{owner_name}", "owner")
+            .replace("{guest}", &id_of_user(&self.guest).await);
         if text.contains("{self}") {
             let known = if caller == 0 { &self.guest } else { &callers[caller] };
             text = text.replace("{self}", &id_of_user(known).await);
+        }
+        if text.contains("{other}") {
+            let other = self.server.visitor().register(&new_name()).await.unwrap();
+            text = text.replace("{other}", &other.id);
+        }
+        if text.contains("{connection}") {
+            let mut socket = Socket::open(&self.guest.socket_url("")).await;
+            let established = socket.until("connection.established").await;
+            text = text.replace("{connection}", established["data"]["connection_id"].as_str().unwrap());
+            self.sockets.lock().unwrap().push(socket);
+        }
+        if text.contains("{service_account}") {
+            let account = json!({ "name": new_name(), "scopes": [] });
+            let (_, made) = admin.post("/api/v1/admin/service-accounts", account).await;
+            text = text.replace("{service_account}", &id_of(&made["service_account"]));
         }
         if text.contains("{session}") {
             let (_, sessions) = owner.get("/api/v1/auth/sessions").await;

@@ -1,9 +1,17 @@
 //! Published events: to users, to a conversation, to subscribers, to everyone; on every transport, once for each key.
 
-use colloquy::proto::{SubscribeEventsRequest, streamed_event};
+use std::collections::BTreeSet;
+
+use colloquy::{
+    model::publication::BUILT_IN,
+    proto::{SubscribeEventsRequest, streamed_event},
+};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Actor, RedisServer, Server, Socket, soon};
+use crate::{
+    harness::{ADMIN, Actor, RedisServer, Server, Socket, soon},
+    service_accounts::service,
+};
 
 const EVENTS: &str = "/api/v1/events";
 
@@ -11,8 +19,9 @@ const EVENTS: &str = "/api/v1/events";
 async fn publish(root: &Actor, body: Value) -> i64 {
     let (status, answer) = root.post(EVENTS, body).await;
     assert_eq!(status, 200, "{answer}");
-    assert!(answer["event_id"].is_string(), "{answer}");
-    answer["delivered"].as_i64().unwrap()
+    let (event_id, delivered) = (answer["event_id"].as_str().unwrap(), answer["delivered"].as_i64().unwrap());
+    assert_eq!(answer, json!({ "event_id": event_id, "delivered": delivered }));
+    delivered
 }
 
 /// A socket that is subscribed to these types.
@@ -65,6 +74,54 @@ async fn an_event_reaches_those_whom_it_is_for_and_nobody_else() {
     for socket in [&mut reader, &mut other, &mut viewer] {
         assert_eq!(came(socket).await, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_services_and_admins_find_out_reaches_subscribers_field_by_field() {
+    let server = Server::with(&ADMIN).await;
+    let (root, alice, bob) = (server.admin().await, server.register("alice").await, server.register("bob").await);
+    let robot = service(&root, "robot", &["events:publish"]).await;
+    let mut reader = subscribed(&alice, &["emotion_update", "analysis_update", "system.maintenance"]).await;
+    let mut other = bob.socket().await;
+    for (event_type, data) in [
+        (
+            "emotion_update",
+            json!({ "emotion": "joy", "confidence": 0.9, "intensity": 0.5, "scores": { "joy": 0.9, "fear": 0.1 } }),
+        ),
+        (
+            "analysis_update",
+            json!({ "analysis_type": "mood", "status": "running", "progress": 0.5, "result": { "label": "good" } }),
+        ),
+        ("system.maintenance", json!({ "message": "at noon", "minutes": 10 })),
+    ] {
+        for publisher in [&root, &robot] {
+            let body = json!({ "type": event_type, "data": data, "audience": "subscribers" });
+            assert_eq!(publish(publisher, body).await, 1, "{event_type}");
+            assert_eq!(came(&mut reader).await, [(event_type.to_owned(), data.clone())]);
+        }
+        assert!(came(&mut other).await.is_empty(), "{event_type}");
+    }
+}
+
+#[test]
+fn the_types_that_are_there_from_the_start_are_the_documented_ones() {
+    let documented = [
+        "upload.progress",
+        "upload.completed",
+        "upload.error",
+        "upload.cancelled",
+        "review.updated",
+        "review.created",
+        "review.deleted",
+        "system.notification",
+        "system.maintenance",
+        "user.status_changed",
+        "file.processing",
+        "file.ready",
+        "emotion_update",
+        "analysis_update",
+    ];
+    assert_eq!(BTreeSet::from(BUILT_IN), BTreeSet::from(documented));
 }
 
 #[tokio::test(flavor = "multi_thread")]

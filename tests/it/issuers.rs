@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::{
     contract::{Cast, ROWS},
-    harness::{AUDIENCE, Actor, ISSUER, Issuer, IssuerKey, PASSWORD, Rpc, Server, Socket, reason, within},
+    harness::{ADMIN, AUDIENCE, Actor, ISSUER, Issuer, IssuerKey, PASSWORD, Rpc, Server, Socket, reason, within},
 };
 
 fn now() -> i64 {
@@ -93,7 +93,7 @@ async fn who_is_vouched_for_has_sockets_tickets_and_conversations() {
 async fn an_outside_user_may_do_what_any_stranger_may() {
     let key = IssuerKey::new("one", Algorithm::EdDSA);
     let issuer = Issuer::start(&[&key]).await;
-    let cast = Cast::on(Server::configured(&issuer.trusted(), &[]).await).await;
+    let cast = Cast::on(Server::configured(&issuer.trusted(), &ADMIN).await).await;
     let mut wrong = Vec::new();
     for (at, (name, template, access)) in ROWS.iter().enumerate() {
         let outsider = cast.server.visitor().with_token(key.token(&claims(&format!("subject {at}"))));

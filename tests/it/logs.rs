@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// One JSON object a line, and everything that this program has to say.
-const TALKATIVE: [(&str, &str); 2] =
+pub(crate) const TALKATIVE: [(&str, &str); 2] =
     [("log_format", "json"), ("log_level", "info,colloquy=debug,colloquy_bridge=debug")];
 /// A provider that is not there: runs fail, and say so in the log.
 const NO_PROVIDER: [(&str, &str); 3] = [
@@ -31,7 +31,7 @@ fn lines(log: &str) -> Vec<Value> {
 }
 
 /// What a field says in the spans of a line; one that is said twice is said alike.
-fn said<'a>(line: &'a Value, field: &str) -> Option<&'a str> {
+pub(crate) fn said<'a>(line: &'a Value, field: &str) -> Option<&'a str> {
     let spans = line["spans"].as_array().into_iter().flatten();
     let found: BTreeSet<&str> = spans.filter_map(|span| span[field].as_str()).collect();
     assert!(found.len() <= 1, "{field} is ambiguous: {line}");
@@ -39,7 +39,7 @@ fn said<'a>(line: &'a Value, field: &str) -> Option<&'a str> {
 }
 
 /// Waits until a log has a line that is meant, and returns it.
-async fn line(process: &Process, what: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn line(process: &Process, what: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
     let mut found = None;
     within(Duration::from_secs(20), what, async || {
         // The last line may not be whole yet.

@@ -42,3 +42,23 @@ async fn what_was_counted_is_shown_to_those_who_are_signed_in() {
         assert!(found.is_some_and(|(_, value)| *value >= least), "{series} {least}: {found:?} in\n{page}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_shows_everybody_what_it_counted_where_it_is_told_to() {
+    let data = Data::fresh().await;
+    let shown = [("metrics_addr", "127.0.0.1:0")];
+    let core = Process::core(&data, &shown).await;
+    let bridge = Process::bridge(&[core.server().grpc_address()], &shown).await;
+    bridge.server().register("alice").await.conversation().await;
+    let page = async |node: &Process, path: &str| {
+        let page = reqwest::get(format!("http://{}{path}", node.server().metrics())).await.unwrap();
+        (page.status().as_u16(), page.text().await.unwrap())
+    };
+    for (node, series) in
+        [(&core, "colloquy_store_transaction_seconds_count"), (&bridge, "colloquy_http_requests_total{")]
+    {
+        let (status, text) = page(node, "/metrics").await;
+        assert!(status == 200 && text.lines().any(|line| line.starts_with(series)), "{series}: {text}");
+        assert_eq!(page(node, "/health").await.0, 404);
+    }
+}

@@ -2,16 +2,37 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tonic::Code;
 
-use crate::harness::{ADMIN, Actor, Events, RedisServer, Server, Socket};
+use crate::harness::{ADMIN, Actor, Events, RedisServer, Rpc, Server, Socket, reason};
 
 const NOTIFICATIONS: &str = "/api/v1/notifications";
 
-/// Notifies a user, and returns the notification.
-async fn notify(root: &Actor, user: &str, title: &str) -> Value {
-    let (status, mut body) = root.post(NOTIFICATIONS, json!({ "user_id": user, "title": title })).await;
+/// A notification that says all that one can.
+fn full(user: &str) -> Value {
+    json!({
+        "user_id": user, "title": "Invoice", "content": "It is due.", "notification_type": "billing",
+        "action": { "open": "/invoices/7", "tags": [1, "two", null] },
+        "related_entity_type": "invoice", "related_entity_id": "7",
+    })
+}
+
+/// Has a notification made, and returns it.
+async fn create(root: &Actor, new: Value) -> Value {
+    let (status, mut body) = root.post(NOTIFICATIONS, new).await;
     assert_eq!(status, 201, "{body}");
     body["notification"].take()
+}
+
+/// Notifies a user, and returns the notification.
+async fn notify(root: &Actor, user: &str, title: &str) -> Value {
+    create(root, json!({ "user_id": user, "title": title })).await
+}
+
+fn moment(notification: &Value, field: &str) -> OffsetDateTime {
+    let text = notification[field].as_str().unwrap_or_else(|| panic!("no {field}: {notification}"));
+    OffsetDateTime::parse(text, &Rfc3339).unwrap()
 }
 
 /// The titles of the notifications that come to a socket up to now.
@@ -45,22 +66,15 @@ async fn a_notification_is_stored_as_documented_and_reaches_every_socket_of_its_
     let (root, alice, bob) = (server.admin().await, server.register("alice").await, server.register("bob").await);
     let (mut one, mut two, mut others) = (alice.socket().await, alice.socket().await, bob.socket().await);
     let me = alice.me().await.unwrap().id;
-    let body = json!({
-        "user_id": me, "title": "Invoice", "content": "It is due.", "notification_type": "billing",
-        "action": { "open": "/invoices/7", "tags": [1, "two", null] },
-        "related_entity_type": "invoice", "related_entity_id": "7",
-    });
-    let (status, created) = root.post(NOTIFICATIONS, body.clone()).await;
-    assert_eq!(status, 201, "{created}");
+    let (status, created) = root.post(NOTIFICATIONS, full(&me)).await;
     let notification = &created["notification"];
-    for (field, value) in body.as_object().unwrap() {
-        assert_eq!(&notification[field], value, "{field}");
-    }
-    assert_eq!(notification["is_read"], false);
-    assert!(notification.get("read_at").is_none(), "{notification}");
+    let mut expected = full(&me);
+    expected["is_read"] = json!(false);
     for field in ["id", "created_at", "updated_at"] {
-        assert!(notification[field].is_string(), "{field} of {notification}");
+        assert!(notification[field].is_string(), "{field} of {created}");
+        expected[field] = notification[field].clone();
     }
+    assert_eq!((status, &created), (201, &json!({ "notification": expected })));
     for socket in [&mut one, &mut two] {
         let frame = socket.until("notification").await;
         assert_eq!(&frame["data"], notification);
@@ -122,6 +136,40 @@ async fn lists_are_paged_and_filtered_and_what_is_read_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_tells_since_when_and_goes_when_it_is_deleted() {
+    let server = Server::with(&ADMIN).await;
+    let (root, alice) = (server.admin().await, server.register("alice").await);
+    let me = alice.me().await.unwrap().id;
+    let created = create(&root, full(&me)).await;
+    let path = format!("{NOTIFICATIONS}/{}/read", created["id"].as_str().unwrap());
+    let (status, body) = alice.ask(Method::PATCH, &path).await;
+    let read = &body["notification"];
+    let mut expected = created.clone();
+    expected["is_read"] = json!(true);
+    for field in ["read_at", "updated_at"] {
+        assert!(moment(read, field) > moment(&created, "updated_at"), "{field} of {body}");
+        expected[field] = read[field].clone();
+    }
+    assert_eq!((status, &body), (200, &json!({ "notification": expected })));
+    assert_eq!(got(&alice, NOTIFICATIONS).await["notifications"], json!([read]));
+
+    let [mark, delete] =
+        ["NotificationService/MarkNotificationRead", "NotificationService/DeleteNotification"].map(Rpc::named);
+    let created = notify(&root, &me, "over gRPC").await;
+    let request = json!({ "notification_id": created["id"] });
+    let read = mark.over_grpc(&alice, &request).await.unwrap()["notification"].take();
+    assert_eq!((&read["id"], &read["is_read"]), (&created["id"], &json!(true)));
+    for field in ["read_at", "updated_at"] {
+        assert!(moment(&read, field) > moment(&created, "updated_at"), "{field} of {read}");
+    }
+    assert_eq!(delete.over_grpc(&alice, &request).await.unwrap(), json!({}));
+    assert_eq!(got(&alice, NOTIFICATIONS).await["notifications"], json!([expected]));
+    for rpc in [mark, delete] {
+        assert_eq!(reason(rpc.over_grpc(&alice, &request).await), (Code::NotFound, "NOT_FOUND".into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_was_away_is_notified_on_return_in_order_and_once() {
     let server = Server::with(&ADMIN).await;
     let (root, alice) = (server.admin().await, server.register("alice").await);
@@ -158,7 +206,7 @@ async fn a_watch_brings_what_waits_and_what_follows_and_is_no_connection() {
     let server = Server::with(&ADMIN).await;
     let (root, alice) = (server.admin().await, server.register("alice").await);
     let me = alice.me().await.unwrap().id;
-    notify(&root, &me, "waits").await;
+    let waits = create(&root, full(&me)).await;
     let mut watch: Events = alice.follow(&format!("{NOTIFICATIONS}/stream")).await;
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -166,9 +214,9 @@ async fn a_watch_brings_what_waits_and_what_follows_and_is_no_connection() {
         seen.push((event.offset, event.kind, event.data));
     }
     assert_eq!(seen[0], (1, "watching".to_owned(), json!({ "unread_count": 1 })));
-    assert_eq!((seen[1].0, seen[1].1.as_str(), &seen[1].2["title"]), (2, "notification", &json!("waits")));
-    notify(&root, &me, "follows").await;
-    assert_eq!(watch.next().await.unwrap().data["title"], "follows");
+    assert_eq!((seen[1].0, seen[1].1.as_str(), &seen[1].2), (2, "notification", &waits));
+    let follows = create(&root, full(&me)).await;
+    assert_eq!(watch.next().await.unwrap().data, follows);
     assert_eq!(got(&alice, "/api/v1/websocket/connection-health").await, json!({ "connections": [] }));
     drop(watch);
     // What was shown there is delivered.

@@ -88,6 +88,47 @@ async fn answers_are_what_the_document_says() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_what_the_document_says_also_the_last_one_of_a_stream_that_fails() {
+    let server = Server::start().await;
+    let (_, document) = server.visitor().get("/openapi.json").await;
+    let alice = server.register("alice").await;
+    let conversation = alice.conversation().await;
+    let (message, reply) = alice.send(&conversation, "hello there").await;
+    // The answer, and a message that is none.
+    for (followed, last) in [(reply, "end"), (message, "error")] {
+        let mut events = alice.resume_chat(&followed, 0).await;
+        let mut kind = String::new();
+        while let Some(event) = events.next().await {
+            kind = event.kind;
+            let operation = &document["paths"]["/api/v1/chat/stream/{message_id}"]["get"];
+            let (_, answer) = success(operation);
+            let data = &answer["content"]["text/event-stream"]["schema"]["properties"]["data"];
+            let variants = data["contentSchema"]["anyOf"].as_array().unwrap();
+            let is_meant = |variant: &&Value| variant["allOf"][0]["properties"]["type"]["const"] == kind.as_str();
+            let meant = variants.iter().find(is_meant).unwrap_or_else(|| panic!("{kind} is not described"));
+            let mut faults = Vec::new();
+            conform(&document, &meant["allOf"][1], &event.data, &kind, &mut faults);
+            if kind == "error" {
+                let mut whole = event.data;
+                whole["type"] = json!("error");
+                let schema = &document["components"]["schemas"]["StreamError"];
+                conform(&document, schema, &whole, "StreamError", &mut faults);
+            }
+            assert!(faults.is_empty(), "{faults:#?}");
+        }
+        assert_eq!(kind, last);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_may_be_anything_and_is_described_as_that() {
+    let server = Server::start().await;
+    let (_, document) = server.visitor().get("/openapi.json").await;
+    let export = &document["paths"]["/api/v1/conversations/{conversation_id}:export"]["get"];
+    assert_eq!(success(export).1["content"], json!({ "*/*": { "schema": {} } }));
+}
+
 #[test]
 fn what_does_not_conform_is_found() {
     let document = json!({ "components": { "schemas": { "T": {

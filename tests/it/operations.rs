@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use colloquy::config::{self, SETTINGS, Setting, Settings, Source};
 use tokio::process::Command;
 
-use crate::harness::{Data, Process, soon, within};
+use crate::harness::{Authority, Data, Process, Server, soon, within};
 
 const HEAD: &str = "| setting | variable | default | meaning |\n|---|---|---|---|\n";
 
@@ -232,9 +232,15 @@ fn the_shipped_cluster_sets_what_there_is_and_leaves_secrets_to_its_owner() {
 
 /// Whether the shipped check finds a node well.
 async fn is_healthy(role: &str, address: &str) -> bool {
+    is_healthy_with(role, address, &[]).await
+}
+
+/// The same with these variables.
+async fn is_healthy_with(role: &str, address: &str, variables: &[(&str, &str)]) -> bool {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/healthy");
-    let check = Command::new("sh").arg(script).args([role, address]).stderr(std::process::Stdio::null()).status();
-    soon("the check", check).await.unwrap().success()
+    let mut check = Command::new("sh");
+    check.arg(script).args([role, address]).envs(variables.iter().copied()).stderr(std::process::Stdio::null());
+    soon("the check", check.status()).await.unwrap().success()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,6 +257,33 @@ async fn the_shipped_check_tells_nodes_that_serve_from_those_that_do_not() {
     core.kill().await;
     assert!(!is_healthy("core", &at_core).await);
     assert!(!is_healthy("bridge", &at_bridge).await, "it lives, and cannot serve");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_check_shows_the_certificate_that_it_is_given() {
+    let authority = Authority::new();
+    let (node, checker, ca) = (authority.issue("node"), authority.issue("checker"), authority.ca());
+    let settings = [
+        ("grpc_tls_cert", node.certificate.as_str()),
+        ("grpc_tls_key", &node.key),
+        ("grpc_tls_client_ca", &ca),
+        ("http_tls_cert", &node.certificate),
+        ("http_tls_key", &node.key),
+        ("http_tls_client_ca", &ca),
+    ];
+    let server = Server::with(&settings).await;
+    let flags = format!("--cert {} --key {}", checker.certificate, checker.key);
+    let variables = [
+        ("COLLOQUY_GRPC_TLS_CERT", node.certificate.as_str()),
+        ("COLLOQUY_HTTP_TLS_CERT", &node.certificate),
+        ("CURL_FLAGS", &flags),
+    ];
+    for (role, address) in [("core", server.grpc_address()), ("bridge", server.http())] {
+        let address = address.to_string();
+        assert!(is_healthy_with(role, &address, &variables).await, "{role}");
+        assert!(!is_healthy_with(role, &address, &variables[..2]).await, "{role} asks for a certificate");
+        assert!(!is_healthy(role, &address).await, "{role} speaks TLS");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{ADMIN, Actor, Data, PASSWORD, Process, Rpc, Server, Socket, soon};
+use crate::harness::{ADMIN, Actor, Authority, Data, PASSWORD, Process, Rpc, Server, Socket, soon};
 
 /// What the page writes for the id of what a recipe is about.
 const ID: &str = "ID";
@@ -125,14 +125,22 @@ fn shell(script: &str) -> Command {
     shell
 }
 
-/// What a command printed, which is JSON; fails when the command does.
+/// What a command printed, which is one JSON value; fails when the command does.
 async fn answer(command: &mut Command) -> Value {
+    let answers = answers(command).await;
+    let [answer] = &answers[..] else { panic!("{command:?}: {answers:?}") };
+    answer.clone()
+}
+
+/// What a command printed, which are JSON values; fails when the command does.
+async fn answers(command: &mut Command) -> Vec<Value> {
     let output = soon("the end of a recipe", command.output()).await.unwrap();
     let [printed, said] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     assert!(output.status.success(), "{command:?}: {} {printed}{said}", output.status);
-    let answer: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}{said}"));
-    assert!(answer.get("error").is_none(), "{command:?}: {answer}");
-    answer
+    let answers = serde_json::Deserializer::from_str(&printed).into_iter().collect::<Result<Vec<Value>, _>>();
+    let answers = answers.unwrap_or_else(|error| panic!("{error}: {printed}{said}"));
+    assert!(answers.iter().all(|answer| answer.get("error").is_none()), "{command:?}: {answers:?}");
+    answers
 }
 
 /// A field of an answer as text, whether it is named as in the contract or as protobuf's JSON does.
@@ -290,10 +298,36 @@ async fn every_recipe_does_what_it_promises_with_grpcurl_and_with_curl() {
 async fn a_token_made_at_the_machine_is_good_for_grpcurl() {
     let data = Data::fresh().await;
     let node = Process::start(&data, &ADMIN).await;
-    let script = lines(&["TOKEN=$(colloquy token ", "grpcurl "]).replace("token ada", "token root");
+    let script = lines(&["TOKEN=$(colloquy token ", "grpcurl -plaintext "]).replace("token ada", "token root");
     let mut shell = shell(&script.replace(PAGE_GRPC, &node.server().grpc_address().to_string()));
     for (name, value) in data.settings() {
         shell.env(format!("COLLOQUY_{}", name.to_uppercase()), value);
     }
     assert_eq!(answer(&mut shell).await, json!({}), "there are no service accounts yet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_call_over_tls_and_show_a_certificate() {
+    let authority = Authority::new();
+    let [node, _] = ["node", "billing"].map(|name| authority.issue(name));
+    let ca = authority.ca();
+    let server = Server::with(&[
+        ("grpc_tls_cert", &node.certificate),
+        ("grpc_tls_key", &node.key),
+        ("grpc_tls_client_ca", &ca),
+        ("grpc_tls_client_auth", "optional"),
+        ("http_tls_cert", &node.certificate),
+        ("http_tls_key", &node.key),
+        ("http_tls_client_ca", &ca),
+    ])
+    .await;
+    let alice = server.over(&authority.client(None)).register("alice").await;
+    let script = lines(&["grpcurl -cacert ", "curl --cacert "])
+        .replace("core.internal:50051", &server.grpc_address().to_string())
+        .replace("chat.internal:8080", &server.http().to_string());
+    let mut shell = shell(&script);
+    shell.current_dir(Path::new(&ca).parent().unwrap()).env("TOKEN", alice.access_token);
+    let [me, health, ready] = &answers(&mut shell).await[..] else { panic!("three commands, three answers") };
+    assert_eq!((&me["user"]["username"], &health["status"]), (&json!("alice"), &json!("SERVING")));
+    assert_eq!(ready["status"], "ok");
 }

@@ -48,6 +48,8 @@ fn document(schema: &Schema) -> Value {
         let comment = comments.on(&service.parent_file(), service.path());
         tags.insert(service.name().to_owned(), json!({"name": service.name(), "description": comment}));
     }
+    let mut schemas = components.finish();
+    schemas.insert("StreamError".to_owned(), stream_error());
     json!({
         "openapi": "3.1.0",
         "info": {"title": "Colloquy", "version": env!("CARGO_PKG_VERSION"), "description": DESCRIPTION},
@@ -56,7 +58,7 @@ fn document(schema: &Schema) -> Value {
         "tags": tags.into_values().collect::<Vec<_>>(),
         "paths": paths,
         "components": {
-            "schemas": components.finish(),
+            "schemas": schemas,
             "responses": {"Error": error()},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "An access token or an API key."}},
         },
@@ -86,6 +88,23 @@ fn error() -> Value {
                 },
             }},
         }}},
+    })
+}
+
+/// What `sse` writes when a stream fails.
+fn stream_error() -> Value {
+    json!({
+        "description": "The last event of a stream that failed.",
+        "type": "object",
+        "required": ["type", "code", "message", "retryable", "details"],
+        "properties": {
+            "type": {"type": "string", "const": "error"},
+            "code": {"type": "string", "description": "An ErrorReason without its prefix."},
+            "message": {"type": "string", "description": "A plain sentence."},
+            "retryable": {"type": "boolean", "description": "Whether to come back after the last event."},
+            "message_id": {"type": "string", "description": "The answer that the stream is about."},
+            "details": {"type": "array", "items": {"type": "object"}},
+        },
     })
 }
 
@@ -183,9 +202,9 @@ mod tests {
     fn a_stream_is_described_by_its_events() {
         let document = made();
         let resume = &document["paths"]["/api/v1/chat/stream/{message_id}"]["get"];
-        let events = &resume["responses"]["200"]["content"]["text/event-stream"]["schema"]["oneOf"];
+        let events = &resume["responses"]["200"]["content"]["text/event-stream"]["schema"]["properties"]["data"];
         let mut types = Vec::new();
-        all(events, "const", &mut types);
+        all(&events["contentSchema"], "const", &mut types);
         assert!(types.contains(&&json!("token")) && types.contains(&&json!("end")));
         let parameters = resume["parameters"].as_array().unwrap();
         for name in ["message_id", "after", "Last-Event-ID"] {

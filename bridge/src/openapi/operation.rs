@@ -104,7 +104,8 @@ fn responses(components: &mut Components<'_>, route: &Route) -> Value {
                     let schema = output.get_field(*number).map(|field| components.field(&field, Direction::Output));
                     (status, "application/json", schema.unwrap_or_default())
                 }
-                Form::Raw { .. } => (status, "*/*", json!({"type": "string", "format": "binary"})),
+                // Whatever it is, JSON too: what says more would be wrong of some of it.
+                Form::Raw { .. } => (status, "*/*", json!({})),
             }
         }
     };
@@ -113,14 +114,24 @@ fn responses(components: &mut Components<'_>, route: &Route) -> Value {
     json!({status: success, "default": error})
 }
 
-/// The `data` of an event.
+/// An event, as it is read from the stream.
 fn event(components: &mut Components<'_>, route: &Route, events: &Events) -> Value {
+    let said = json!({"anyOf": variants(components, route, events)});
+    json!({"type": "object", "required": ["data"], "properties": {
+        "id": {"type": "string", "description": "Where to take the stream up again, if it can be."},
+        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": said},
+    }})
+}
+
+/// What the `data` of an event may be.
+fn variants(components: &mut Components<'_>, route: &Route, events: &Events) -> Vec<Value> {
     let output = route.method.output();
+    let failed = json!({"$ref": "#/components/schemas/StreamError"});
     let Events::Typed { event, variants, .. } = events else {
-        return components.message(&output, Direction::Output);
+        return vec![components.message(&output, Direction::Output), failed];
     };
     let event = output.get_field(*event).and_then(|field| field.kind().as_message().cloned());
-    let variants = variants.iter().filter_map(|variant| {
+    let described = variants.iter().filter_map(|variant| {
         if variant.open.is_some() {
             let kind = json!({"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]});
             return Some(kind);
@@ -130,7 +141,7 @@ fn event(components: &mut Components<'_>, route: &Route, events: &Events) -> Val
         let kind = json!({"type": "object", "properties": {"type": {"const": variant.name}}, "required": ["type"]});
         Some(json!({"allOf": [kind, fields]}))
     });
-    json!({"oneOf": variants.collect::<Vec<_>>()})
+    described.chain([failed]).collect()
 }
 
 fn is_public(schema: &Schema, route: &Route) -> bool {

@@ -97,7 +97,7 @@ async fn a_socket_that_takes_nothing_does_not_hold_up_others_on_the_same_connect
     let (mut core, upstream) = core();
     let served = served(upstream).await;
     let settings = Settings { window_bytes: 1 << 20, ..Settings::default() };
-    let bridge = bridge_to(remote(std::slice::from_ref(&served.address)).unwrap(), settings).await;
+    let bridge = bridge_to(remote(std::slice::from_ref(&served.address), None).unwrap(), settings).await;
     let (mut stalled, mut sending) = (Vec::new(), JoinSet::new());
     for _ in 0..20 {
         let (socket, mut session, credit) = open(&bridge, &mut core).await;

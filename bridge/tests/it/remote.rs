@@ -22,7 +22,7 @@ async fn two_cores() -> (Bridge, [(Core, Option<Served>); 2]) {
         cores.push((core, Some(served(upstream).await)));
     }
     let addresses: Vec<_> = cores.iter().flat_map(|(_, served)| served).map(|served| served.address.clone()).collect();
-    let bridge = bridge_to(remote(&addresses).unwrap(), Settings::default()).await;
+    let bridge = bridge_to(remote(&addresses, None).unwrap(), Settings::default()).await;
     (bridge, cores.try_into().ok().unwrap())
 }
 
@@ -49,7 +49,7 @@ async fn until_called(bridge: &Bridge, cores: &mut [(Core, Option<Served>); 2], 
 async fn calls_streams_and_sessions_reach_a_remote_core() {
     let (mut core, upstream) = core();
     let served = served(upstream).await;
-    let bridge = bridge_to(remote(std::slice::from_ref(&served.address)).unwrap(), Settings::default()).await;
+    let bridge = bridge_to(remote(std::slice::from_ref(&served.address), None).unwrap(), Settings::default()).await;
 
     let (answer, ()) = join!(bridge.get("/api/v1/users/me"), async {
         core.expect("UserService/GetMe").await.answer(json!({"user": {"username": "ada"}})).await;
@@ -103,7 +103,7 @@ async fn a_core_that_cannot_be_reached_costs_no_call() {
     let dead = format!("http://{}", dead.local_addr().unwrap()).parse().unwrap();
     let (mut core, upstream) = core();
     let served = served(upstream).await;
-    let bridge = bridge_to(remote(&[dead, served.address.clone()]).unwrap(), Settings::default()).await;
+    let bridge = bridge_to(remote(&[dead, served.address.clone()], None).unwrap(), Settings::default()).await;
     for _ in 0..8 {
         let (answer, ()) = join!(bridge.get(ME), async { core.call().await.answer(json!({"user": {}})).await });
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -176,7 +176,7 @@ async fn a_call_that_may_have_been_taken_is_not_made_again() {
 async fn streams_of_a_core_that_dies_ask_to_come_back() {
     let (mut core, upstream) = core();
     let served = served(upstream).await;
-    let bridge = bridge_to(remote(std::slice::from_ref(&served.address)).unwrap(), Settings::default()).await;
+    let bridge = bridge_to(remote(std::slice::from_ref(&served.address), None).unwrap(), Settings::default()).await;
     let (mut socket, session) =
         join!(bridge.socket("/api/v1/ws?token=t"), async { core.expect("SessionService/Connect").await.open() });
     let (events, mut answering) = join!(bridge.open(Method::GET, "/api/v1/chat/stream/m", &[], ""), async {
@@ -198,7 +198,7 @@ async fn without_any_core_calls_are_told_when_to_try_again_and_served_when_one_i
     let (mut core, upstream) = core();
     let served = served(upstream.clone()).await;
     let address = served.address.clone();
-    let bridge = bridge_to(remote(std::slice::from_ref(&address)).unwrap(), Settings::default()).await;
+    let bridge = bridge_to(remote(std::slice::from_ref(&address), None).unwrap(), Settings::default()).await;
     let (answer, ()) = join!(bridge.get(ME), async { core.call().await.answer(json!({"user": {}})).await });
     assert_eq!(answer.status, 200);
     drop(served);
@@ -233,9 +233,11 @@ async fn without_any_core_calls_are_told_when_to_try_again_and_served_when_one_i
 
 #[tokio::test]
 async fn addresses_are_needed_and_are_checked() {
-    assert_eq!(remote(&[]).unwrap_err(), AddressError::Missing);
-    for wrong in ["core:50051", "https://core:50051", "/core"] {
+    assert_eq!(remote(&[], None).unwrap_err(), AddressError::Missing);
+    for wrong in ["core:50051", "ftp://core:50051", "/core"] {
         let wrong: Uri = wrong.parse().unwrap();
-        assert_eq!(remote(std::slice::from_ref(&wrong)).unwrap_err(), AddressError::Malformed(wrong));
+        assert_eq!(remote(std::slice::from_ref(&wrong), None).unwrap_err(), AddressError::Malformed(wrong));
     }
+    let secured: Uri = "https://core:50051".parse().unwrap();
+    assert_eq!(remote(std::slice::from_ref(&secured), None).unwrap_err(), AddressError::WithoutTls(secured));
 }

@@ -223,7 +223,8 @@ async fn an_unreadable_answer_is_the_servers_fault() {
 #[tokio::test]
 async fn a_core_that_is_away_is_unavailable_and_its_address_is_not_told() {
     let nowhere = "http://127.0.0.1:1".parse().unwrap();
-    let bridge = super::harness::bridge_to(colloquy_bridge::remote(&[nowhere]).unwrap(), Settings::default()).await;
+    let bridge =
+        super::harness::bridge_to(colloquy_bridge::remote(&[nowhere], None).unwrap(), Settings::default()).await;
     let answer = bridge.get("/api/v1/users/me").await;
     assert_eq!((answer.status.as_u16(), &*answer.error()), (503, "UNAVAILABLE"));
     assert!(!answer.json().to_string().contains("127.0.0.1"));

@@ -107,7 +107,8 @@ async fn a_stream_that_fails_in_the_middle_ends_with_an_error_event() {
     answering.end(Status::unavailable("the node stops")).await;
     let error = chunk(&mut response).await.unwrap();
     assert!(error.starts_with("id: 1\ndata: "), "the place behind the last event: {error}");
-    let expected = json!({"type": "error", "code": "UNAVAILABLE", "message": "the node stops", "retryable": true});
+    let expected =
+        json!({"type": "error", "code": "UNAVAILABLE", "message": "the node stops", "retryable": true, "details": []});
     assert_eq!(data(&error), expected);
     assert_eq!(chunk(&mut response).await, None);
 }

@@ -4,6 +4,7 @@
 //! nodes, and tells what that changes for viewers; so a user who leaves and comes back in between has never been away.
 
 mod memory;
+mod person;
 mod shared;
 mod table;
 pub mod typing;
@@ -154,6 +155,17 @@ impl Presence {
         }
         let table = self.table();
         users.iter().map(|user| table.status(*user)).collect()
+    }
+
+    /// Whether a user has a connection on any node, seen or not. While the server is away a node knows its own.
+    pub async fn is_connected(&self, user: UserId) -> bool {
+        if self.table().is_connected(user) {
+            return true;
+        }
+        match &self.0.kind {
+            Kind::Memory(_) => false,
+            Kind::Shared(redis) => shared::is_elsewhere(redis, user).await.unwrap_or(false),
+        }
     }
 
     /// Whoever is here, active, and may be seen.

@@ -176,16 +176,27 @@ pub(super) async fn bury(redis: &Redis, node: NodeId) -> Result<(Vec<Buried>, bo
 
 /// What users are.
 pub(super) async fn statuses(redis: &Redis, users: &[UserId]) -> Result<Vec<Status>, Away> {
-    let mut call = READ.prepare_invoke();
-    for user in users {
-        call.key(format!("{}{}", redis.keys().held_root(), Keys::user(*user)));
-    }
-    let found: Vec<HashMap<String, String>> = redis.script("read_statuses", &call).await?;
+    let found = written_of(redis, users).await?;
     let known = found.iter().map(|fields| {
         let (choice, part) = read(fields, None);
         status(choice, part)
     });
     Ok(known.collect())
+}
+
+/// Whether a user has a connection on another node.
+pub(super) async fn is_elsewhere(redis: &Redis, user: UserId) -> Result<bool, Away> {
+    let found = written_of(redis, &[user]).await?;
+    Ok(found.iter().any(|fields| read(fields, Some(redis.node())).1 != Part::Gone))
+}
+
+/// What the nodes wrote of users.
+async fn written_of(redis: &Redis, users: &[UserId]) -> Result<Vec<HashMap<String, String>>, Away> {
+    let mut call = READ.prepare_invoke();
+    for user in users {
+        call.key(format!("{}{}", redis.keys().held_root(), Keys::user(*user)));
+    }
+    redis.script("read_statuses", &call).await
 }
 
 /// Tells all nodes a changed status.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio::sync::oneshot;
 
-use super::Told;
+use super::{Told, person::Person};
 use crate::model::{
     clock::Timestamp,
     ids::{ConversationId, UserId},
@@ -61,33 +61,6 @@ pub(super) struct Table {
     changed: HashSet<Key>,
     /// What was settled on this node alone.
     apart: HashSet<Key>,
-}
-
-#[derive(Debug)]
-struct Person {
-    username: String,
-    connections: usize,
-    acted_at: Timestamp,
-    is_idle: bool,
-    /// Known once the user was settled for the first time.
-    choice: Option<Status>,
-    new_choice: Option<Status>,
-    /// Wait for the status that follows from the new choice.
-    choosers: Vec<oneshot::Sender<Status>>,
-    /// What the others know of this node.
-    told: Part,
-    /// What viewers were told last.
-    shown: Status,
-    views: HashMap<ConversationId, View>,
-}
-
-#[derive(Debug, Default)]
-struct View {
-    connections: usize,
-    /// Whether the others know of this node.
-    told: bool,
-    /// Whether viewers were told that the user is here.
-    shown: bool,
 }
 
 /// What a user is, by what was chosen and what the user is on each node.
@@ -327,6 +300,11 @@ impl Table {
         person.map_or(Status::Offline, |person| status(person.choice.unwrap_or_default(), person.part()))
     }
 
+    /// Whether a user has a connection here.
+    pub(super) fn is_connected(&self, user: UserId) -> bool {
+        self.people.get(&user).is_some_and(|person| person.connections > 0)
+    }
+
     /// Whoever is here, does something now and then, and may be seen.
     pub(super) fn seen(&self) -> Vec<UserId> {
         let people = self.people.iter();
@@ -357,41 +335,6 @@ impl Table {
     }
 
     fn person(&mut self, user: UserId, now: Timestamp) -> &mut Person {
-        self.people.entry(user).or_insert_with(|| Person {
-            username: String::new(),
-            connections: 0,
-            acted_at: now,
-            is_idle: false,
-            choice: None,
-            new_choice: None,
-            choosers: Vec::new(),
-            told: Part::Gone,
-            shown: Status::Offline,
-            views: HashMap::new(),
-        })
-    }
-}
-
-impl Person {
-    fn part(&self) -> Part {
-        match (self.connections, self.is_idle) {
-            (0, _) => Part::Gone,
-            (_, true) => Part::Idle,
-            (_, false) => Part::Active,
-        }
-    }
-
-    /// Whether the user is not to be seen, or it is not known yet.
-    fn is_hidden(&self) -> bool {
-        self.choice.is_none_or(|choice| choice == Status::Offline)
-    }
-
-    fn viewing(&self, conversation_id: ConversationId, user_id: UserId, is_viewing: bool) -> Told {
-        let username = Some(self.username.clone());
-        if is_viewing {
-            Told::Joined { conversation_id, user_id, username }
-        } else {
-            Told::Left { conversation_id, user_id, username }
-        }
+        self.people.entry(user).or_insert_with(|| Person::new(now))
     }
 }

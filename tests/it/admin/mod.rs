@@ -64,7 +64,16 @@ async fn every_route_answers_in_the_documented_shape() {
     }
     assert_eq!(socket.until("error").await["data"]["code"], "RATE_LIMIT_EXCEEDED");
     let user = id(&alice).await;
+    let connection = got(&root, "connections").await["connections"][0]["connection_id"].take();
+    let connection = format!("connections/{}", connection.as_str().unwrap());
 
+    let account = json!({
+        "id": "string", "name": "string", "scopes": ["string"], "is_active": "boolean", "created_at": "string",
+    });
+    let asked = json!({"name": "robot", "scopes": ["chat:*"]});
+    let (status, robot) = root.post("/api/v1/admin/service-accounts", asked).await;
+    let made = json!({"service_account": account, "api_key": "string"});
+    assert_eq!((status, shape(&robot)), (201, made), "{robot}");
     let message = json!({"message": "string"});
     for act in ["promote", "demote", "activate"] {
         let (status, body) = posted(&root, &format!("users/{user}/{act}")).await;
@@ -72,6 +81,11 @@ async fn every_route_answers_in_the_documented_shape() {
     }
     let rate = json!([{"limit": "number", "window_seconds": "number", "used": "number"}]);
     let next = json!("string");
+    let mut servers = json!({"db": "string", "redis": "string", "db_latency_ms": "number"});
+    if server.data().settings().iter().any(|(name, _)| *name == "redis_url") {
+        servers["redis_latency_ms"] = json!("number");
+    }
+    let frames = format!("{connection}/frames");
     let shapes = [
         (
             "users",
@@ -89,6 +103,8 @@ async fn every_route_answers_in_the_documented_shape() {
             }),
         ),
         ("system-status", json!({"cpu": "number", "memory": "number", "disk": "number", "node": "string"})),
+        ("service-status", servers),
+        ("service-accounts", json!({"service_accounts": [account], "next_page_token": next})),
         (
             "rate-limits",
             json!({
@@ -128,6 +144,17 @@ async fn every_route_answers_in_the_documented_shape() {
                 "health_status": "string",
             }], "next_page_token": next}),
         ),
+        (
+            &*frames,
+            json!({
+                "connection_id": "string", "user_id": "string", "node": "string", "connected_at": "string",
+                "frame_count": "number",
+                "frames": [{
+                    "timestamp": "string", "direction": "string", "type": "string", "bytes": "number", "id": "string",
+                    "topic": "string", "code": "string",
+                }],
+            }),
+        ),
     ];
     for (path, expected) in shapes {
         let body = got(&root, path).await;
@@ -135,10 +162,29 @@ async fn every_route_answers_in_the_documented_shape() {
         assert_eq!(alice.get(&format!("/api/v1/admin/{path}")).await.0, 403, "{path}");
         assert_eq!(server.visitor().get(&format!("/api/v1/admin/{path}")).await.0, 401, "{path}");
     }
-    let connection = got(&root, "connections").await["connections"][0]["connection_id"].take();
+    let analytics = json!({
+        "active_connections": "number", "active_users": "number", "active_topics": "number",
+        "total_messages": "number", "total_errors": "number", "message_types": ["number"],
+        "error_codes": {"RATE_LIMIT_EXCEEDED": "number"},
+        "latency_stats": {"mean_ms": "number", "p50_ms": "number", "p95_ms": "number", "p99_ms": "number"},
+        "queue_sizes": {"critical": "number", "high": "number", "medium": "number", "low": "number"},
+    });
+    for path in ["/api/v1/admin/websocket-analytics", "/api/admin/websocket-analytics"] {
+        let (status, mut body) = root.get(path).await;
+        // Which types have passed is left to chance.
+        let counts: Vec<Value> = body["message_types"].as_object().unwrap().values().cloned().collect();
+        body["message_types"] = json!(counts);
+        assert_eq!((status, shape(&body)), (200, analytics.clone()), "{path}: {body}");
+        assert_eq!((alice.get(path).await.0, server.visitor().get(path).await.0), (403, 401), "{path}");
+    }
+    let (status, body) = root.post("/api/v1/admin/broadcast", json!({"message": "hello"})).await;
+    let told = json!({"message": "string", "event_id": "string", "delivered": "number"});
+    assert_eq!((status, shape(&body)), (200, told), "{body}");
+    let robot = robot["service_account"]["id"].as_str().unwrap();
+    assert_eq!(deleted(&root, &format!("admin/service-accounts/{robot}")).await, (200, json!({})));
     for (status, body) in [
         posted(&root, &format!("rate-limits/reset?user_id={user}")).await,
-        deleted(&root, &format!("admin/connections/{}", connection.as_str().unwrap())).await,
+        deleted(&root, &format!("admin/{connection}")).await,
         posted(&root, &format!("users/{user}/deactivate")).await,
     ] {
         assert_eq!((status, shape(&body)), (200, message.clone()), "{body}");

@@ -1,8 +1,8 @@
 //! What admins are asked to do, and what they are answered.
 
 use colloquy::proto::{
-    ActivateUserRequest, BroadcastRequest, CreateServiceAccountRequest, DeactivateUserRequest,
-    DeleteServiceAccountRequest, DemoteUserRequest, PromoteUserRequest,
+    ActivateUserRequest, BroadcastRequest, CloseConnectionRequest, CreateServiceAccountRequest, DeactivateUserRequest,
+    DeleteServiceAccountRequest, DemoteUserRequest, PromoteUserRequest, ResetRateLimitsRequest,
 };
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use tonic::{Request, Status};
@@ -13,6 +13,8 @@ pub(super) const PROMOTE: &str = "user.promote";
 pub(super) const DEMOTE: &str = "user.demote";
 pub(super) const DEACTIVATE: &str = "user.deactivate";
 pub(super) const ACTIVATE: &str = "user.activate";
+pub(super) const RESET: &str = "rate_limits.reset";
+pub(super) const CLOSE: &str = "connection.close";
 pub(super) const CREATE: &str = "service_account.create";
 pub(super) const DELETE: &str = "service_account.delete";
 pub(super) const BROADCAST: &str = "broadcast";
@@ -38,15 +40,18 @@ pub(super) struct Done {
 }
 
 impl Act {
-    /// Any act, on one of these users or services where it is on one.
-    pub(super) fn random(random: &mut StdRng, users: &[String], services: &[String]) -> Self {
-        const ACTIONS: [&str; 10] =
-            [PROMOTE, DEMOTE, DEMOTE, DEACTIVATE, ACTIVATE, ACTIVATE, CREATE, CREATE, DELETE, BROADCAST];
+    /// Any act, on one of these users, services or connections where it is on one.
+    pub(super) fn random(random: &mut StdRng, users: &[String], services: &[String], connections: &[String]) -> Self {
+        const ACTIONS: [&str; 13] = [
+            PROMOTE, DEMOTE, DEMOTE, DEACTIVATE, ACTIVATE, ACTIVATE, RESET, CLOSE, CLOSE, CREATE, CREATE, DELETE,
+            BROADCAST,
+        ];
         let action = ACTIONS[random.random_range(0..ACTIONS.len())];
         let subject = match action {
             CREATE => (*NAMES.choose(random).unwrap()).to_owned(),
             BROADCAST => (*LEVELS.choose(random).unwrap()).to_owned(),
             DELETE => services.choose(random).unwrap().clone(),
+            CLOSE => connections.choose(random).unwrap().clone(),
             _ => users.choose(random).unwrap().clone(),
         };
         Self { action, subject }
@@ -57,6 +62,7 @@ impl Act {
         match self.action {
             CREATE | BROADCAST => None,
             DELETE => Some(format!("service_account:{}", self.subject)),
+            CLOSE => Some(format!("connection:{}", self.subject)),
             _ => Some(format!("user:{}", self.subject)),
         }
     }
@@ -74,6 +80,14 @@ impl Act {
             }
             ACTIVATE => {
                 admin.activate_user(named(ActivateUserRequest { user_id }, request_id)).await.map(|_| done(known))
+            }
+            RESET => {
+                let request = ResetRateLimitsRequest { user_id };
+                admin.reset_rate_limits(named(request, request_id)).await.map(|_| done(known))
+            }
+            CLOSE => {
+                let request = CloseConnectionRequest { connection_id: self.subject.clone() };
+                admin.close_connection(named(request, request_id)).await.map(|_| done(known))
             }
             CREATE => {
                 let scopes = vec!["users:read".to_owned()];

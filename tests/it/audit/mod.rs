@@ -1,31 +1,29 @@
-//! The audit log and what it tells of never disagree, whatever happens to the database in between. What is done follows from a
-//! seed, which a failure tells.
+//! The audit log and what it tells of never disagree, whatever happens to the database or the node in between. What is
+//! done follows from a seed, which a failure tells.
 
 mod acts;
+mod mortal;
 mod replay;
 mod world;
 
-use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{cell::Cell, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tonic::Code;
 
-use self::world::World;
-use crate::harness::{ADMIN, PATIENCE, PostgresServer, Server, within};
+use self::{mortal::Mortal, world::World};
+use crate::harness::{ADMIN, Data, PATIENCE, PostgresServer, Process, Server, within};
 
 /// Acts of a run in which nothing fails but what the rules refuse.
 const ACTS: usize = 160;
-/// Acts between two deaths of the database.
+/// Acts between two deaths.
 const ACTS_BETWEEN: usize = 12;
-/// Deaths of the database.
+/// Deaths of the database, or of the node.
 const DEATHS: usize = 4;
 /// People sign in as often as they like.
 const OPEN: [(&str, &str); 2] =
     [("sign_in_failures_per_account", "1000000"), ("sign_in_failures_per_address", "1000000")];
-/// How long two acts, and looking up who tries them, may take without a database.
+/// How long two acts, and looking up who tries them, may take without a database or a node.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 /// Names a seed to repeat.
 const SEED: &str = "COLLOQUY_TEST_SEED";
@@ -85,31 +83,46 @@ async fn what_cannot_be_written_down_is_not_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn log_and_state_agree_when_the_database_dies_in_between() {
     let seed = Seed::sow();
-    let mut postgres = PostgresServer::start().await;
+    let postgres = PostgresServer::start().await;
     let url = postgres.url();
     let server = Server::with(&[&ADMIN[..], &OPEN, &[("database_url", &*url)]].concat()).await;
+    Box::pin(outlive(&seed, server, Mortal::Database(postgres))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_and_state_agree_when_the_node_is_killed_in_between() {
+    let seed = Seed::sow();
+    let data = Data::fresh().await;
+    let process = Process::start(&data, &[&ADMIN[..], &OPEN].concat()).await;
+    let server = process.server().clone();
+    Box::pin(outlive(&seed, server, Mortal::Node(Some(process), data))).await;
+}
+
+/// Acts on and on while something dies again and again, and compares what came of it.
+async fn outlive(seed: &Seed, server: Server, mut mortal: Mortal) {
     let mut random = seed.random();
     let mut world = World::new(server).await;
-    let (done, noticed, is_over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let (done, noticed, is_over, risen) = (Cell::new(0), Cell::new(0), Cell::new(false), Cell::new(None));
     let acts = async {
-        while !is_over.load(Ordering::Relaxed) {
+        while !is_over.get() {
             world.act(&mut random).await;
-            done.fetch_add(2, Ordering::Relaxed);
-            noticed.store(world.failed(Code::Unavailable), Ordering::Relaxed);
+            done.set(world.tried());
+            noticed.set(world.failed(Code::Unavailable));
+            if let Some(server) = risen.take() {
+                world.move_to(server).await;
+            }
         }
     };
     let deaths = async {
         for _ in 0..DEATHS {
-            let before = done.load(Ordering::Relaxed);
-            let enough = async || done.load(Ordering::Relaxed) >= before + ACTS_BETWEEN;
-            within(PATIENCE, "acts are tried", enough).await;
-            let unnoticed = noticed.load(Ordering::Relaxed);
-            postgres.stop().await;
-            let is_noticed = async || noticed.load(Ordering::Relaxed) > unnoticed;
-            within(NOTICED_WITHIN, "an act meets no database", is_noticed).await;
-            postgres.resume().await;
+            let before = done.get();
+            within(PATIENCE, "acts are tried", async || done.get() >= before + ACTS_BETWEEN).await;
+            let unnoticed = noticed.get();
+            mortal.die().await;
+            within(NOTICED_WITHIN, "an act meets nobody", async || noticed.get() > unnoticed).await;
+            risen.set(mortal.rise().await);
         }
-        is_over.store(true, Ordering::Relaxed);
+        is_over.set(true);
     };
     tokio::join!(acts, deaths);
     world.check().await;

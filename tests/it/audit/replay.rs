@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use colloquy::proto::AuditEntry;
 
-use super::acts::{ACTIVATE, BROADCAST, CREATE, DEACTIVATE, DELETE, DEMOTE, PROMOTE};
+use super::acts::{ACTIVATE, BROADCAST, CLOSE, CREATE, DEACTIVATE, DELETE, DEMOTE, PROMOTE, RESET};
 
 /// What an account is, as far as admins change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +51,16 @@ impl States {
             DELETE => "ok",
             // The level is not told: whoever asked knows.
             BROADCAST if entry.result == "INVALID_MESSAGE" => "INVALID_MESSAGE",
-            BROADCAST => "ok",
+            RESET if !self.users.contains_key(target) => "NOT_FOUND",
+            // Connections also end with their node: whether there was one is looked at by those who opened it.
+            CLOSE if entry.result == "NOT_FOUND" => "NOT_FOUND",
+            BROADCAST | RESET | CLOSE => "ok",
             other => panic!("nobody did this: {other}"),
         };
         assert_eq!(entry.result, expected, "{entry:?} with {self:?}");
         let expected = match &*entry.action {
             CREATE | DELETE => "service_account",
+            CLOSE => "connection",
             BROADCAST => "event",
             _ => "user",
         };

@@ -1,4 +1,5 @@
-//! Accounts, services and a listener; all that was tried, and whether the log, the answers and what is agree.
+//! Accounts, services and a listener with connections; all that was tried, and whether the log, the answers and what is
+//! agree.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,21 +7,23 @@ use std::{
 };
 
 use colloquy::proto::{
-    Account, AuditEntry, BroadcastRequest, ListAuditLogRequest, ListServiceAccountsRequest, ListUsersRequest,
-    SubscribeEventsRequest, UserRole, streamed_event::Event,
+    Account, AuditEntry, BroadcastRequest, ListAuditLogRequest, ListConnectionsRequest, ListServiceAccountsRequest,
+    ListUsersRequest, SubscribeEventsRequest, UserRole, server_frame::Payload, streamed_event::Event,
 };
 use prost_types::value::Kind;
 use rand::{Rng as _, rngs::StdRng};
 use tonic::{Code, Status, Streaming};
 
 use super::{
-    acts::{Act, BROADCAST, Done},
+    acts::{Act, BROADCAST, CLOSE, Done},
     replay::{State, States},
 };
-use crate::harness::{Actor, PASSWORD, PATIENCE, Server, reason, within};
+use crate::harness::{Actor, Native, PASSWORD, PATIENCE, Server, reason, within};
 
 /// Accounts besides the first admin's.
 const USERS: usize = 4;
+/// Connections that are there at first.
+const CONNECTIONS: usize = 16;
 /// What no target has.
 const NOBODY: &str = "0199a000-0000-7000-8000-000000000000";
 /// What is broadcast after everything else.
@@ -36,7 +39,7 @@ struct Tried {
     answer: Result<Done, Status>,
 }
 
-/// Accounts, and all that was tried.
+/// Accounts, connections, and all that was tried.
 pub(super) struct World {
     pub(super) server: Server,
     /// By name.
@@ -44,6 +47,12 @@ pub(super) struct World {
     /// Who was signed in last, by name.
     actors: BTreeMap<String, Actor>,
     tried: Vec<Tried>,
+    /// How many acts were asked of nodes that are gone.
+    gone: usize,
+    /// Somebody to whom nothing is done.
+    listener: Actor,
+    /// The listener's connections to this node, some of which have ended.
+    connections: BTreeMap<String, Native>,
     heard: Heard,
 }
 
@@ -58,8 +67,35 @@ impl World {
         for (name, actor) in &actors {
             ids.insert(name.clone(), actor.me().await.unwrap().id);
         }
-        let heard = listen(&server.register("listener").await).await;
-        Self { server, ids, actors, tried: Vec::new(), heard }
+        let listener = server.register("listener").await;
+        let (tried, connections, heard) = Default::default();
+        let mut world = Self { server, ids, actors, tried, gone: 0, listener, connections, heard };
+        world.attend().await;
+        world
+    }
+
+    /// Goes on with the node that has come in the place of one that is gone.
+    pub(super) async fn move_to(&mut self, server: Server) {
+        self.actors.values_mut().for_each(|actor| *actor = actor.at(&server));
+        self.listener = self.listener.at(&server);
+        self.server = server;
+        self.gone = self.tried.len();
+        self.attend().await;
+    }
+
+    /// The listener hears whatever everyone is told from now on, and connects.
+    async fn attend(&mut self) {
+        listen(&self.listener, self.heard.clone()).await;
+        self.connections.clear();
+        for _ in 0..CONNECTIONS {
+            let mut native = Native::open(&self.listener, None).await;
+            let established = native.find(|payload| match payload {
+                Payload::ConnectionEstablished(told) => Some(told.connection_id),
+                _ => None,
+            });
+            let id = established.await;
+            self.connections.insert(id, native);
+        }
     }
 
     /// How many acts were tried.
@@ -90,11 +126,12 @@ impl World {
         let users: Vec<_> = self.ids.values().cloned().chain([NOBODY.to_owned()]).collect();
         let made = self.keys().map(|(id, _)| id.to_owned());
         let services: Vec<_> = made.chain([NOBODY.to_owned()]).collect();
+        let connections: Vec<_> = self.connections.keys().cloned().chain([NOBODY.to_owned()]).collect();
         let mut acts = Vec::new();
         for _ in 0..2 {
             let actor = self.actor(random.random_range(0..=USERS)).await;
             let request_id = format!("act-{}-{}", self.tried.len(), acts.len());
-            acts.push((actor, Act::random(random, &users, &services), request_id));
+            acts.push((actor, Act::random(random, &users, &services, &connections), request_id));
         }
         let tried = acts.into_iter().map(async |(actor, act, request_id)| {
             let answer = act.ask(&actor, &request_id).await;
@@ -135,6 +172,7 @@ impl World {
             assert_eq!(is_good, states.services.contains_key(id), "the key of {id}");
         }
         self.check_answers(&entries);
+        self.check_closed(&admin, &entries).await;
         self.check_heard(&admin, &entries).await;
     }
 
@@ -159,7 +197,7 @@ impl World {
     /// Whatever an admin was told stands in the log, once; what nobody could tell stands there once or not at all.
     fn check_answers(&self, entries: &[AuditEntry]) {
         let mut known = BTreeSet::new();
-        for Tried { request_id, act, answer } in &self.tried {
+        for (number, Tried { request_id, act, answer }) in self.tried.iter().enumerate() {
             let told: Vec<_> = entries.iter().filter(|entry| entry.request_id == *request_id).collect();
             let results: Vec<&str> = told.iter().map(|entry| entry.result.as_str()).collect();
             let target = answer.as_ref().ok().map(|done| done.target.clone()).or_else(|| act.target());
@@ -179,6 +217,10 @@ impl World {
                     }
                     Code::Unauthenticated => assert!(results.is_empty(), "{results:?}"),
                     Code::Unavailable | Code::Internal => assert!(results.len() <= 1, "{results:?}"),
+                    // The node was gone before it told.
+                    Code::Unknown | Code::Cancelled if number < self.gone => {
+                        assert!(results.len() <= 1, "{results:?}");
+                    }
                     _ => panic!("{status:?}"),
                 },
             }
@@ -187,7 +229,34 @@ impl World {
         assert!(entries.iter().all(|entry| known.contains(entry.request_id.as_str())), "nobody asked for it");
     }
 
+    /// No connection is gone that the log does not tell was closed; and what an admin was told is closed is gone.
+    async fn check_closed(&self, admin: &Actor, entries: &[AuditEntry]) {
+        let mut closed = BTreeSet::new();
+        for entry in entries.iter().filter(|entry| entry.action == CLOSE) {
+            let id = entry.target.strip_prefix("connection:").unwrap();
+            match &*entry.result {
+                "ok" => {
+                    assert_ne!(id, NOBODY, "{entry:?}");
+                    closed.insert(id);
+                }
+                "NOT_FOUND" => assert!(id == NOBODY || closed.contains(id), "{entry:?}"),
+                _ => {}
+            }
+        }
+        let told = self.tried.iter().filter_map(|tried| {
+            let id = tried.answer.as_ref().ok()?.target.strip_prefix("connection:")?;
+            self.connections.contains_key(id).then_some(id)
+        });
+        let told: BTreeSet<&str> = told.collect();
+        let are_gone = async || live(admin).await.iter().all(|id| !told.contains(id.as_str()));
+        within(PATIENCE, "what was closed is gone", are_gone).await;
+        let live = live(admin).await;
+        let mut gone = self.connections.keys().filter(|id| !live.contains(*id));
+        assert!(gone.all(|id| closed.contains(id.as_str())), "{closed:?} are closed, {live:?} are there");
+    }
+
     /// Nothing was heard that does not stand in the log; and what an admin was told that everyone is told was heard.
+    /// What a node was about to tell may be gone with it.
     async fn check_heard(&self, admin: &Actor, entries: &[AuditEntry]) {
         let last = BroadcastRequest { message: LAST.to_owned(), level: String::new() };
         admin.admin().broadcast(last).await.unwrap();
@@ -198,26 +267,30 @@ impl World {
         let heard: BTreeSet<_> = heard().into_iter().filter(|text| text != LAST).collect();
         assert!(heard.is_subset(&told), "{heard:?} is heard, {told:?} is in the log");
         let is_done = |tried: &&Tried| tried.act.action == BROADCAST && tried.answer.is_ok();
-        let missing = self.tried.iter().filter(is_done).find(|tried| !heard.contains(&tried.request_id));
+        let missing = self.tried[self.gone..].iter().filter(is_done).find(|tried| !heard.contains(&tried.request_id));
         assert!(missing.is_none(), "{:?} was not heard", missing.map(|tried| &tried.request_id));
     }
 }
 
 /// Hears whatever everyone is told, from now on.
-async fn listen(actor: &Actor) -> Heard {
+async fn listen(actor: &Actor, heard: Heard) {
     let request = SubscribeEventsRequest { events: vec!["system.notification".to_owned()] };
     let mut stream: Streaming<_> = actor.events().subscribe_events(request).await.unwrap().into_inner();
-    let heard = Heard::default();
-    let notes = heard.clone();
     tokio::spawn(async move {
         while let Ok(Some(told)) = stream.message().await {
             let Some(Event::Published(event)) = told.event.unwrap().event else { continue };
             if let Some(Kind::StringValue(text)) = event.data.unwrap().fields.remove("message").unwrap().kind {
-                notes.lock().unwrap().push(text);
+                heard.lock().unwrap().push(text);
             }
         }
     });
-    heard
+}
+
+/// The connections that are there.
+async fn live(admin: &Actor) -> BTreeSet<String> {
+    let request = ListConnectionsRequest { page_size: 100, ..Default::default() };
+    let found = admin.admin().list_connections(request).await.unwrap().into_inner().connections;
+    found.into_iter().map(|connection| connection.connection_id).collect()
 }
 
 /// All entries of the log, the oldest first.

@@ -106,7 +106,7 @@ impl Actor {
 
     /// A request over HTTP, signed.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.server.client().request(method, format!("http://{}{path}", self.server.http()));
+        let request = self.server.client().request(method, self.server.url(path));
         if self.access_token.is_empty() { request } else { request.bearer_auth(&self.access_token) }
     }
 
@@ -153,7 +153,7 @@ impl Actor {
 
     /// Where a WebSocket of this one opens; `path` follows `/api/v1/ws`.
     pub(crate) fn socket_url(&self, path: &str) -> String {
-        format!("ws://{}/api/v1/ws{path}?token={}", self.server.http(), self.access_token)
+        self.server.socket_url(&format!("/api/v1/ws{path}?token={}", self.access_token))
     }
 
     /// Makes a conversation and returns its id.

@@ -2,6 +2,7 @@
 
 mod actor;
 mod cluster;
+mod collector;
 mod data;
 mod events;
 mod issuer;
@@ -9,12 +10,14 @@ mod native;
 mod postgres;
 mod process;
 mod proxy;
+mod push;
 mod redis;
 mod refusal;
 mod rpc;
 pub(crate) mod secrets;
 mod session;
 mod socket;
+mod tls;
 pub(crate) mod upstream;
 mod viewer;
 
@@ -25,11 +28,14 @@ use colloquy::{
     config::{SettingError, Settings},
     lifecycle::Lifecycle,
 };
+use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
 pub(crate) use self::{
     actor::{Actor, PASSWORD, Service},
     cluster::Cluster,
+    collector::{Collector, Span},
     data::Data,
     events::{Events, Happened},
     issuer::{AUDIENCE, ISSUER, Issuer, IssuerKey},
@@ -37,16 +43,20 @@ pub(crate) use self::{
     postgres::{PostgresServer, Wire},
     process::Process,
     proxy::Proxy,
+    push::{Browser, Push, PushService},
     redis::RedisServer,
     refusal::{reason, retry_after, violations},
     rpc::Rpc,
     session::{Carrier, Frame, Session, Shown},
     socket::Socket,
+    tls::{Authority, Issued, TlsClient},
     viewer::{Transport, Viewer},
 };
 use self::{process::LOG, secrets::Watch, upstream::Upstream};
 
 const BRIDGE_KEY: &str = "the key of the tests' own bridge";
+/// What nodes show scripted providers.
+const PROVIDER_KEY: &str = "the key of the tests' own provider";
 /// Where a node's configuration file is, in its data folder.
 const CONFIG_FILE: &str = "colloquy.toml";
 /// Bytes that a stream holds at most for a caller that does not read; as small as the bridge's.
@@ -83,6 +93,8 @@ struct Node {
     client: reqwest::Client,
     /// Sees to it that nothing secret is logged.
     watch: Watch,
+    /// How it is called, where that is over TLS.
+    tls: Option<TlsClient>,
 }
 
 impl Server {
@@ -117,7 +129,21 @@ impl Server {
 
     fn at(addresses: Addresses, data: Data, lifecycle: Lifecycle, watch: Watch) -> Self {
         let (channel, client) = (addresses.grpc.map(channel), reqwest::Client::new());
-        Self(Arc::new(Node { data, lifecycle, addresses, channel, client, watch }))
+        Self(Arc::new(Node { data, lifecycle, addresses, channel, client, tls: None, watch }))
+    }
+
+    /// The same node, called over TLS; it ends with the one that it is made of.
+    pub(crate) fn over(&self, tls: &TlsClient) -> Self {
+        let Node { data, addresses, .. } = &*self.0;
+        Self(Arc::new(Node {
+            data: data.clone(),
+            lifecycle: Lifecycle::default(),
+            addresses: *addresses,
+            channel: addresses.grpc.map(|grpc| secured_channel(grpc, tls.clone())),
+            client: tls.http(&["h2", "http/1.1"]),
+            tls: Some(tls.clone()),
+            watch: Watch::begin(),
+        }))
     }
 
     /// Another node on the same database.
@@ -165,6 +191,11 @@ impl Server {
         self.0.addresses.http.expect("HTTP is served here")
     }
 
+    /// Where what was counted is shown to everybody.
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        self.0.addresses.metrics.expect("metrics are shown here")
+    }
+
     /// Where gRPC answers.
     pub(crate) fn grpc(&self) -> Channel {
         self.0.channel.clone().expect("gRPC is served here")
@@ -173,6 +204,18 @@ impl Server {
     /// Where gRPC answers, as an address.
     pub(crate) fn grpc_address(&self) -> SocketAddr {
         self.0.addresses.grpc.expect("gRPC is served here")
+    }
+
+    /// Where HTTP answers a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        let scheme = if self.0.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.http())
+    }
+
+    /// Where a WebSocket opens at a path.
+    fn socket_url(&self, path: &str) -> String {
+        let scheme = if self.0.tls.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}{path}", self.http())
     }
 
     /// What speaks HTTP.
@@ -214,6 +257,15 @@ impl Server {
 fn channel(grpc: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
     endpoint.tcp_nodelay(true).initial_stream_window_size(STREAM_WINDOW).connect_lazy()
+}
+
+/// TLS as tonic's own would need a feature that nothing else does.
+fn secured_channel(grpc: SocketAddr, tls: TlsClient) -> Channel {
+    let connector = service_fn(move |_: http::Uri| {
+        let tls = tls.clone();
+        async move { tls.connect(grpc, &["h2"]).await.map(TokioIo::new) }
+    });
+    Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect_with_connector_lazy(connector)
 }
 
 impl Drop for Node {

@@ -49,7 +49,9 @@ impl Process {
     /// answers gRPC at the first core.
     pub(crate) async fn bridge(cores: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
         let data = Data::fresh().await;
-        let urls: Vec<_> = cores.iter().map(|core| format!("http://{core}")).collect();
+        // Over TLS where the bridge knows whom to believe.
+        let scheme = if settings.iter().any(|(name, _)| *name == "core_tls_ca") { "https" } else { "http" };
+        let urls: Vec<_> = cores.iter().map(|core| format!("{scheme}://{core}")).collect();
         let mut command = command("bridge", &data, &talkative(settings));
         command.arg("--core").arg(urls.join(","));
         let (child, addresses) = spawn(command, &data).await;
@@ -101,8 +103,17 @@ impl Process {
 
     /// Asks it to end.
     pub(crate) async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Asks it to read its files again.
+    pub(crate) async fn hang_up(&self) {
+        self.signal("HUP").await;
+    }
+
+    async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
-        let status = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &id]).status().await.unwrap();
+        let status = Command::new("sh").args(["-c", "kill -$0 \"$1\"", name, &id]).status().await.unwrap();
         assert!(status.success());
     }
 
@@ -152,5 +163,5 @@ async fn spawn(mut command: Command, data: &Data) -> (Child, Addresses) {
     .await;
     let said: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
     let address = |name: &str| said[name].as_str().map(|address| address.parse().unwrap());
-    (child, Addresses { grpc: address("grpc"), http: address("http") })
+    (child, Addresses { grpc: address("grpc"), http: address("http"), metrics: address("metrics") })
 }

@@ -51,7 +51,7 @@ impl Proxy {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().expect("nginx is installed");
         let grpc = bridges.first().map(|bridge| bridge.server().grpc_address());
-        let server = Server::elsewhere(Data::fresh().await, Addresses { grpc, http: Some(address) });
+        let server = Server::elsewhere(Data::fresh().await, Addresses { grpc, http: Some(address), metrics: None });
         let visitor = server.visitor();
         within(PATIENCE, "nginx answers", async || tokio::net::TcpStream::connect(address).await.is_ok()).await;
         assert_eq!(visitor.get("/health").await.0, 200);

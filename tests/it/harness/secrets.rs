@@ -11,7 +11,7 @@ use std::{
 };
 
 use aho_corasick::AhoCorasick;
-use colloquy::{model::credential, telemetry::TALKATIVE};
+use colloquy::{model::credential, telemetry::WITHHELD};
 use serde_json::Value;
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -21,17 +21,33 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::BRIDGE_KEY;
+use super::{BRIDGE_KEY, PROVIDER_KEY};
 
 /// Everything that this program has to say, and what its libraries say in detail; but for HTTP/2, which tells of each frame that
 /// there was one, and would make every test slower by a third.
 pub(crate) const DETAIL: &str = "debug,h2=info,colloquy=trace,colloquy_bridge=trace";
 /// How credentials of each kind begin, whoever made them; a JWT begins with its type or its algorithm.
-const FORMS: [&str; 6] =
-    [credential::REFRESH_TOKEN, credential::TICKET, credential::API_KEY, "eyJ0eXAi", "eyJhbGci", BRIDGE_KEY];
+const FORMS: [&str; 7] = [
+    credential::REFRESH_TOKEN,
+    credential::TICKET,
+    credential::API_KEY,
+    "eyJ0eXAi",
+    "eyJhbGci",
+    BRIDGE_KEY,
+    PROVIDER_KEY,
+];
 /// The fields of requests that hold a secret.
-const FIELDS: [&str; 7] =
-    ["password", "current_password", "new_password", "refresh_token", "token", "content", "message"];
+const FIELDS: [&str; 9] = [
+    "password",
+    "current_password",
+    "new_password",
+    "refresh_token",
+    "token",
+    "content",
+    "message",
+    "endpoint",
+    "auth",
+];
 /// Bytes that a text has at least to be told from what is logged anyway. A shorter one, and a single word of small letters,
 /// may stand in a log by chance: nobody looks for it.
 const LEAST: usize = 8;
@@ -127,7 +143,7 @@ impl Log {
 
     /// What writes to it as a node does that was told to be talkative.
     fn subscriber(&'static self) -> impl Subscriber + Send + Sync {
-        let filter = EnvFilter::new(format!("{DETAIL},{TALKATIVE}"));
+        let filter = EnvFilter::new(format!("{DETAIL},{WITHHELD}"));
         tracing_subscriber::registry().with(filter).with(fmt::layer().json().flatten_event(true).with_writer(self))
     }
 

@@ -1,18 +1,22 @@
 //! A WebSocket of somebody's.
 
+use std::net::SocketAddr;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest as _, handshake::client::Request},
 };
+use tokio_util::either::Either;
 
-use super::{secrets, soon};
+use super::{TlsClient, secrets, soon};
 
 /// A WebSocket that speaks JSON frames.
 pub(crate) struct Socket {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<Either<TcpStream, Box<TlsStream<TcpStream>>>>,
     /// How it ended, for those who did not expect it.
     end: String,
 }
@@ -20,27 +24,46 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens a socket; the handshake is always accepted.
     pub(crate) async fn open(url: &str) -> Self {
-        Self::shake(url.into_client_request().unwrap()).await
+        Self::shake(url.into_client_request().unwrap(), None).await
+    }
+
+    /// Opens a socket over TLS, with this `Origin`.
+    pub(crate) async fn open_over(tls: &TlsClient, url: &str, origin: &str) -> Self {
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        Self::shake(request, Some(tls)).await
     }
 
     /// Opens a socket with this `Authorization`, as programs can and browsers cannot.
     pub(crate) async fn open_as(url: &str, authorization: &str) -> Self {
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("authorization", authorization.parse().unwrap());
-        Self::shake(request).await
+        Self::shake(request, None).await
     }
 
-    async fn shake(request: Request) -> Self {
-        let (stream, _) = soon("a handshake", connect_async_with_config(request, None, true)).await.unwrap();
+    async fn shake(request: Request, tls: Option<&TlsClient>) -> Self {
+        let address: SocketAddr = request.uri().authority().unwrap().as_str().parse().unwrap();
+        let connection = match tls {
+            None => Either::Left(TcpStream::connect(address).await.unwrap()),
+            Some(tls) => Either::Right(Box::new(tls.connect(address, &["http/1.1"]).await.unwrap())),
+        };
+        if let Either::Left(connection) = &connection {
+            connection.set_nodelay(true).unwrap();
+        }
+        let (stream, _) = soon("a handshake", client_async(request, connection)).await.unwrap();
         Self { stream, end: String::new() }
     }
 
     /// Opens a socket by a request of this id.
     pub(crate) async fn named(url: &str, request_id: &str) -> Self {
+        Self::open_with(url, "x-request-id", request_id).await
+    }
+
+    /// Opens a socket by a request with this header.
+    pub(crate) async fn open_with(url: &str, header: &'static str, value: &str) -> Self {
         let mut request = url.into_client_request().unwrap();
-        request.headers_mut().insert("x-request-id", request_id.parse().unwrap());
-        let (stream, _) = soon("a handshake", connect_async_with_config(request, None, true)).await.unwrap();
-        Self { stream, end: String::new() }
+        request.headers_mut().insert(header, value.parse().unwrap());
+        Self::shake(request, None).await
     }
 
     /// Sends a frame.

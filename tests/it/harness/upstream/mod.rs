@@ -35,6 +35,8 @@ pub(crate) use scenarios::{Outcome, Scenario, scenarios};
 use script::{Move, error_body, keep_alive};
 pub(crate) use script::{Script, Wire, piece};
 
+use super::PROVIDER_KEY;
+
 /// How long a test waits for something that is about to happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -98,15 +100,12 @@ impl Upstream {
     }
 
     /// The settings by which a node asks this provider, at its `url`, unless a conversation names another model.
-    pub(crate) fn settings<'a>(&self, url: &'a str) -> [(&'static str, &'a str); 3] {
-        match self.wire {
-            Wire::Anthropic => {
-                [("anthropic_base_url", url), ("anthropic_models", "scripted"), ("default_model", "anthropic/scripted")]
-            }
-            Wire::OpenAi => {
-                [("openai_base_url", url), ("openai_models", "scripted"), ("default_model", "openai/scripted")]
-            }
-        }
+    pub(crate) fn settings<'a>(&self, url: &'a str) -> [(&'static str, &'a str); 4] {
+        let (base_url, api_key, models, model) = match self.wire {
+            Wire::Anthropic => ("anthropic_base_url", "anthropic_api_key", "anthropic_models", "anthropic/scripted"),
+            Wire::OpenAi => ("openai_base_url", "openai_api_key", "openai_models", "openai/scripted"),
+        };
+        [(base_url, url), (api_key, PROVIDER_KEY), (models, "scripted"), ("default_model", model)]
     }
 
     /// Lets `count` more texts of stepped scripts be said.
