@@ -12,7 +12,7 @@ use crate::{
 /// When it does not answer, or the settings are wrong.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Option<Redis>> {
     let Some(url) = &settings.redis_url else { return Ok(None) };
-    match Redis::open(url.reveal(), &settings.redis_prefix).await {
+    match Redis::open(url.reveal(), &settings.redis_prefix, settings.redis_timeout).await {
         Ok(redis) => Ok(Some(redis)),
         Err(Error::Unavailable { source, .. }) => {
             Err(source.context(format!("cannot use {url:?} of setting redis_url")))

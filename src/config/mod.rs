@@ -145,6 +145,8 @@ settings! {
     redis_url: Option<RedisUrl> = "" or "REDIS_URL";
     /// How every key on the Redis server begins, so that it may be shared with others.
     redis_prefix: String = "colloquy:";
+    /// How long Redis may take to answer, in seconds; after that it is away, and the node goes on alone until it is back.
+    redis_timeout: Duration = "1" from "0.1" to "60";
     /// The model that answers where none is chosen; empty for the first provider that has a key, else `echo`.
     default_model: Option<String> = "";
     /// Who may register: `open` or `closed`.

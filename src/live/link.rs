@@ -23,8 +23,6 @@ use crate::model::topic::Topic;
 
 /// How often the connection is asked whether it lives: what is lost with it must be known within seconds.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the server may take to confirm what the connection asks for.
-const CONFIRM_DEADLINE: Duration = Duration::from_secs(1);
 /// Channels that are asked for at once.
 const CHANNELS: usize = 500;
 /// Topics that are looked after at the same time.
@@ -68,7 +66,7 @@ async fn find(redis: &Redis) -> RedisResult<(PubSubSink, PubSubStream)> {
     let (mut sink, stream) = redis.listen().await?.split();
     // Heard before anything is told to others: nothing falls in between.
     let channels = [redis.keys().signals(), redis.keys().statuses()];
-    in_time(CONFIRM_DEADLINE, sink.subscribe(&channels)).await?;
+    in_time(redis.timeout(), sink.subscribe(&channels)).await?;
     Ok((sink, stream))
 }
 
@@ -162,7 +160,7 @@ struct Ears<'a> {
 impl Ears<'_> {
     /// Listens to the topics that want it and to the others no more; returns once the server has confirmed it.
     async fn attend(&mut self, wishes: &[(Wish, Topic)]) -> RedisResult<()> {
-        let keys = self.redis.keys();
+        let (keys, timeout) = (self.redis.keys(), self.redis.timeout());
         let (mut new, mut old) = (Vec::new(), Vec::new());
         for (wish, topic) in wishes {
             if wish.is_heard && self.heard.insert(topic.clone()) {
@@ -172,16 +170,16 @@ impl Ears<'_> {
             }
         }
         for channels in new.chunks(CHANNELS) {
-            in_time(CONFIRM_DEADLINE, self.sink.subscribe(channels)).await?;
+            in_time(timeout, self.sink.subscribe(channels)).await?;
         }
         for channels in old.chunks(CHANNELS) {
-            in_time(CONFIRM_DEADLINE, self.sink.unsubscribe(channels)).await?;
+            in_time(timeout, self.sink.unsubscribe(channels)).await?;
         }
         Ok(())
     }
 
     async fn ping(&mut self) -> RedisResult<()> {
-        in_time(CONFIRM_DEADLINE, self.sink.ping::<redis::Value>()).await.map(drop)
+        in_time(self.redis.timeout(), self.sink.ping::<redis::Value>()).await.map(drop)
     }
 }
 

@@ -4,7 +4,6 @@ use std::{
     collections::{HashMap, HashSet},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use tokio::{
@@ -29,8 +28,6 @@ use crate::{
     },
 };
 
-/// How long a viewer waits until it is known where a log stands.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
 /// How often an epoch is begun in a row while this node goes on publishing.
 const BEGIN_TRIES: usize = 8;
 
@@ -279,9 +276,10 @@ impl Shared {
         Some(Opened::at(until, missed))
     }
 
-    /// Completes when it is known where the topic's log stands, or will not be known soon.
+    /// Completes when it is known where the topic's log stands, or will not be known soon: its channel has to be asked for,
+    /// and the log to be read.
     async fn settled(&self, entry: &Entry) {
-        let deadline = Instant::now() + SETTLE_DEADLINE;
+        let deadline = Instant::now() + 2 * self.0.redis.timeout();
         loop {
             let mut settled = pin!(entry.settled.notified());
             settled.as_mut().enable();

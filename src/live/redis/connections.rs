@@ -1,19 +1,21 @@
 //! Connections of the pool: those from before a failure are not used again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use bb8_redis::{RedisConnectionManager, bb8::ManageConnection};
 use redis::{Client, RedisError, RedisResult, aio::MultiplexedConnection};
 
-use super::CALL_DEADLINE;
-
 /// Makes connections, and knows which of them are from before the last failure.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     manager: RedisConnectionManager,
+    timeout: Duration,
     generation: Arc<AtomicU64>,
 }
 
@@ -24,9 +26,9 @@ pub(super) struct Connection {
 }
 
 impl Connections {
-    pub(super) fn to(client: &Client) -> RedisResult<Self> {
+    pub(super) fn to(client: &Client, timeout: Duration) -> RedisResult<Self> {
         let manager = RedisConnectionManager::new(client.get_connection_info().clone())?;
-        Ok(Self { manager, generation: Arc::default() })
+        Ok(Self { manager, timeout, generation: Arc::default() })
     }
 
     /// Gives up all connections that there are.
@@ -46,7 +48,7 @@ impl ManageConnection for Connections {
     async fn connect(&self) -> Result<Connection, RedisError> {
         let generation = self.generation();
         let mut line = self.manager.connect().await?;
-        line.set_response_timeout(CALL_DEADLINE);
+        line.set_response_timeout(self.timeout);
         Ok(Connection { line, generation })
     }
 

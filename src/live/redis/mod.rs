@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bb8_redis::bb8::{Pool, RunError};
 use redis::{
-    Client, Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation,
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation,
     aio::{MultiplexedConnection, PubSub},
 };
 use tokio::{
@@ -26,10 +26,6 @@ use crate::{
 const POOL_SIZE: u32 = 8;
 /// Calls under way at once; further ones wait for their turn, so that a burst does not look like a server that is slow.
 const TURNS: usize = 64;
-/// How long a call may take once it has its turn, a new connection included.
-const CALL_DEADLINE: Duration = Duration::from_secs(1);
-/// How long a new connection may take.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a connection may be idle: what is between a node and the server may forget those that are for longer.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -47,6 +43,7 @@ struct Inner {
     turns: Semaphore,
     keys: Keys,
     node: NodeId,
+    timeout: Duration,
     is_up: watch::Sender<bool>,
 }
 
@@ -55,22 +52,23 @@ struct Inner {
 pub(super) struct Away;
 
 impl Redis {
-    /// Connects to the server at a URL; every key begins with the prefix.
+    /// Connects to the server at a URL; every key begins with the prefix. A call may take as long as the timeout once it has
+    /// its turn, a new connection included; the connections that listen and ask for a sign of life may take twice as long.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the URL is none or the server refuses it, [`Error::Unavailable`] when the server does not
     /// answer.
-    pub async fn open(url: &str, prefix: &str) -> Result<Self> {
+    pub async fn open(url: &str, prefix: &str, timeout: Duration) -> Result<Self> {
         let client = Client::open(url).map_err(|error| Error::invalid("redis_url", error.to_string()))?;
-        let connections = Connections::to(&client).map_err(unavailable)?;
+        let connections = Connections::to(&client, timeout).map_err(unavailable)?;
         let pool = Pool::builder()
             .max_size(POOL_SIZE)
-            .connection_timeout(CALL_DEADLINE)
+            .connection_timeout(timeout)
             .idle_timeout(Some(IDLE))
             .build_unchecked(connections.clone());
         let (node, keys, is_up) = (NodeId::generate(), Keys::new(prefix), watch::Sender::new(true));
         let turns = Semaphore::new(TURNS);
-        let redis = Self(Arc::new(Inner { client, connections, pool, turns, keys, node, is_up }));
+        let redis = Self(Arc::new(Inner { client, connections, pool, turns, keys, node, timeout, is_up }));
         redis.ping().await.map_err(refused)?;
         metrics::gauge!("colloquy_redis_up").set(1.0);
         Ok(redis)
@@ -84,6 +82,11 @@ impl Redis {
     /// Tells when the server comes or goes.
     pub fn changes(&self) -> watch::Receiver<bool> {
         self.0.is_up.subscribe()
+    }
+
+    /// How long an answer may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.0.timeout
     }
 
     pub(super) fn keys(&self) -> &Keys {
@@ -111,16 +114,18 @@ impl Redis {
 
     /// A connection that hears what is published.
     pub(super) async fn listen(&self) -> RedisResult<PubSub> {
-        in_time(CONNECT_DEADLINE, self.0.client.get_async_pubsub()).await
+        in_time(2 * self.0.timeout, self.0.client.get_async_pubsub()).await
     }
 
     /// Asks the server for a sign of life, on a connection of its own.
     pub(super) async fn ping(&self) -> RedisResult<()> {
         let ping = async {
-            let mut line = self.0.client.get_multiplexed_async_connection().await?;
+            // The crate's own limits are half a second and one: it is the setting that counts.
+            let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+            let mut line = self.0.client.get_multiplexed_async_connection_with_config(&config).await?;
             redis::cmd("PING").query_async(&mut line).await
         };
-        in_time(CONNECT_DEADLINE, ping).await
+        in_time(2 * self.0.timeout, ping).await
     }
 
     /// How long the server takes to answer; `None` when it does not.
@@ -173,7 +178,7 @@ impl Redis {
             drop(connection);
             act(&mut line).await
         };
-        let answer = in_time(CALL_DEADLINE, call).await;
+        let answer = in_time(self.0.timeout, call).await;
         metrics::histogram!("colloquy_redis_call_seconds", "call" => name).record(started.elapsed().as_secs_f64());
         answer.map_err(|error| {
             self.lost(name, &error);

@@ -18,8 +18,12 @@ use diesel_migrations::{FileBasedMigrations, MigrationHarness as _};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::secrets::Watch;
+
 /// Texts of a table that are looked at: tests of lists write many, which are all alike.
 const MOST_TEXTS: usize = 200;
+/// The tables with texts.
+const TEXTS: [&str; 4] = ["messages", "contexts", "notifications", "run_chunks"];
 
 /// A folder and a database, both gone with the last who holds them.
 #[derive(Clone)]
@@ -37,6 +41,8 @@ enum Database {
         /// The server's own database, where others are made.
         server: String,
         name: String,
+        /// Sees to it that nothing of what is kept there is logged.
+        watch: Watch,
     },
 }
 
@@ -67,7 +73,7 @@ impl Data {
     pub(crate) async fn on(server: &str) -> Self {
         let name = format!("colloquy_test_{}", Uuid::now_v7().simple());
         postgres_does(server, &format!("CREATE DATABASE {name}")).await;
-        let database = Database::Postgres { server: server.to_owned(), name };
+        let database = Database::Postgres { server: server.to_owned(), name, watch: Watch::begin() };
         Self { folder: Arc::new(tempfile::tempdir().unwrap()), database: Arc::new(database) }
     }
 
@@ -90,20 +96,22 @@ impl Data {
             Database::Postgres { name, .. } => name.clone(),
         };
         let prefix = ("redis_prefix", format!("{prefix}:"));
+        // A machine that stands still for a moment is no server that is away.
+        let patience = ("redis_timeout", "10".to_owned());
         let database = match &*self.database {
             Database::Sqlite { file, .. } if file.starts_with(self.folder()) => None,
             Database::Sqlite { file, .. } => Some(format!("sqlite:{}", file.display())),
-            Database::Postgres { server, name } => Some(address(server, name)),
+            Database::Postgres { server, name, .. } => Some(address(server, name)),
         };
         let redis = std::env::var("COLLOQUY_TEST_REDIS_URL").ok().map(|url| ("redis_url", url));
-        [folder, prefix].into_iter().chain(database.map(|url| ("database_url", url))).chain(redis).collect()
+        [folder, prefix, patience].into_iter().chain(database.map(|url| ("database_url", url))).chain(redis).collect()
     }
 
     /// The database, as a node opens it.
     pub(crate) async fn store(&self) -> Store {
         let database = match &*self.database {
             Database::Sqlite { file, .. } => store::Database::Sqlite(file.clone()),
-            Database::Postgres { server, name } => store::Database::at(&address(server, name)).unwrap(),
+            Database::Postgres { server, name, .. } => store::Database::at(&address(server, name)).unwrap(),
         };
         database.open(4).await.unwrap()
     }
@@ -117,7 +125,7 @@ impl Data {
     pub(crate) fn postgres_url(&self) -> Option<String> {
         match &*self.database {
             Database::Sqlite { .. } => None,
-            Database::Postgres { server, name } => Some(address(server, name)),
+            Database::Postgres { server, name, .. } => Some(address(server, name)),
         }
     }
 
@@ -125,7 +133,7 @@ impl Data {
     pub(crate) fn sql(&self, statements: &str) {
         match &*self.database {
             Database::Sqlite { file, .. } => sqlite(file).batch_execute(&in_sqlite_words(statements)).unwrap(),
-            Database::Postgres { server, name } => {
+            Database::Postgres { server, name, .. } => {
                 let url = address(server, name);
                 wait(postgres_does(&url, statements));
             }
@@ -139,24 +147,22 @@ impl Data {
             Database::Sqlite { file, .. } => {
                 diesel::sql_query(in_sqlite_words(&query)).load(&mut sqlite(file)).unwrap()
             }
-            Database::Postgres { server, name } => wait(postgres_says(&address(server, name), &query)),
+            Database::Postgres { server, name, .. } => wait(postgres_says(&address(server, name), &query)),
         };
         found[0].number
     }
 
-    /// The texts that people wrote and models answered, and nobody else is to read. None on PostgreSQL, where the same tests
-    /// write the same, and connecting once more costs more than they do.
+    /// The texts that people wrote and models answered, and nobody else is to read. None of PostgreSQL's, where they are
+    /// looked for when the database goes: a connection for each node would cost more than the tests do.
     pub(super) fn texts(&self) -> Vec<String> {
         let Database::Sqlite { file, .. } = &*self.database else { return Vec::new() };
-        let texts = |query: &str| {
+        let texts = |query: &String| {
             // What has no database, or has none any more, has no texts.
             let file = file.exists().then(|| file.to_str().unwrap())?;
             let rows: Vec<Named> = diesel::sql_query(query).load(&mut SqliteConnection::establish(file).ok()?).ok()?;
             Some(rows.into_iter().map(|row| row.name))
         };
-        let queries = ["messages", "contexts", "notifications", "run_chunks"];
-        let queries = queries.map(|table| format!("SELECT DISTINCT content AS name FROM {table} LIMIT {MOST_TEXTS}"));
-        queries.iter().filter_map(|query| texts(query)).flatten().collect()
+        TEXTS.map(select_texts).iter().filter_map(texts).flatten().collect()
     }
 
     /// How many rows each table of the database has.
@@ -165,7 +171,7 @@ impl Data {
             Database::Sqlite { file, .. } => diesel::sql_query("SELECT name FROM sqlite_master WHERE type = 'table'")
                 .load(&mut sqlite(file))
                 .unwrap(),
-            Database::Postgres { server, name } => wait(postgres_says(
+            Database::Postgres { server, name, .. } => wait(postgres_says(
                 &address(server, name),
                 "SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'",
             )),
@@ -184,7 +190,7 @@ impl Data {
             Database::Sqlite { file, .. } => {
                 sqlite(file).revert_all_migrations(migrations("sqlite")).map(drop).unwrap()
             }
-            Database::Postgres { server, name } => {
+            Database::Postgres { server, name, .. } => {
                 let connection = AsyncPgConnection::establish(&address(server, name)).await.unwrap();
                 let mut harness = AsyncMigrationHarness::new(connection);
                 harness.revert_all_migrations(migrations("postgres")).map(drop).unwrap();
@@ -203,15 +209,19 @@ impl Data {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Self::Postgres { server, name } = self {
-            let (server, drop_it) = (server.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        if let Self::Postgres { server, name, watch } = self {
+            let (server, url, watch) = (server.clone(), address(server, name), *watch);
+            let drop_it = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
             // A test does not wait for it, and a server of its own may be gone already.
             std::thread::spawn(move || {
-                wait(async {
+                let texts = wait(async {
+                    let texts = postgres_texts(&url).await.unwrap_or_default();
                     if let Ok(mut connection) = AsyncPgConnection::establish(&server).await {
                         let _ = connection.batch_execute(&drop_it).await;
                     }
+                    texts
                 });
+                watch.end(&texts, &[]);
             });
         }
     }
@@ -221,6 +231,20 @@ impl Drop for Database {
 fn address(server: &str, name: &str) -> String {
     let (host, _) = server.rsplit_once('/').expect("the address of a server ends with the name of a database");
     format!("{host}/{name}")
+}
+
+fn select_texts(table: &str) -> String {
+    format!("SELECT DISTINCT content AS name FROM {table} LIMIT {MOST_TEXTS}")
+}
+
+async fn postgres_texts(url: &str) -> Option<Vec<String>> {
+    let mut connection = AsyncPgConnection::establish(url).await.ok()?;
+    let mut texts = Vec::new();
+    for query in TEXTS.map(select_texts) {
+        let rows = diesel_async::RunQueryDsl::load(diesel::sql_query(query), &mut connection).await;
+        texts.extend(rows.ok()?.into_iter().map(|Named { name }| name));
+    }
+    Some(texts)
 }
 
 async fn postgres_does(url: &str, statements: &str) {

@@ -7,6 +7,7 @@ mod data;
 mod events;
 mod issuer;
 mod native;
+mod port;
 mod postgres;
 mod process;
 mod proxy;
@@ -272,7 +273,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.lifecycle.stopping().cancel();
         self.lifecycle.stopped().cancel();
-        self.watch.end(&self.data.texts(), &self.data.folder().join(LOG));
+        let log = std::fs::read(self.data.folder().join(LOG)).unwrap_or_default();
+        self.watch.end(&self.data.texts(), &log);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A PostgreSQL server of a test's own, which can be stopped and started again.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -19,7 +19,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{PATIENCE, soon, within};
+use super::{PATIENCE, port::port, soon, within};
 
 /// A server with one database, killed when it is dropped.
 pub(crate) struct PostgresServer {
@@ -31,9 +31,7 @@ pub(crate) struct PostgresServer {
 impl PostgresServer {
     /// Makes a server and waits until it answers.
     pub(crate) async fn start() -> Self {
-        // The port is free now; nobody else is likely to take it in between.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let mut server = Self { folder: tempfile::tempdir().unwrap(), port, child: None };
+        let mut server = Self { folder: tempfile::tempdir().unwrap(), port: port(), child: None };
         if is_root() {
             let given = Command::new("chown").arg("postgres").arg(server.folder.path()).status().await.unwrap();
             assert!(given.success());

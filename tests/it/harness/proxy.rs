@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::Stdio,
 };
@@ -11,7 +11,7 @@ use colloquy::cli::serve::Addresses;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{Data, PATIENCE, Process, Server, within};
+use super::{Data, PATIENCE, Process, Server, port::port, within};
 
 /// A running nginx, killed when it is dropped.
 pub(crate) struct Proxy {
@@ -24,8 +24,7 @@ impl Proxy {
     /// Starts nginx in front of these bridges and waits until it answers. Its server answers gRPC where the first bridge
     /// does.
     pub(crate) async fn before(bridges: &[&Process]) -> Self {
-        // The port is free now; nobody else is likely to take it in between.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()));
         let folder = tempfile::tempdir().unwrap();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx");
         let shipped = |name: &str| fs::read_to_string(shipped.join(name)).unwrap();

@@ -1,7 +1,7 @@
 //! A Redis server of a test's own, which can be stopped, paused and started again, empty.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     process::Stdio,
 };
 
@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{PATIENCE, soon, within};
+use super::{PATIENCE, port::port, soon, within};
 
 /// A server that keeps nothing; killed when it is dropped.
 pub(crate) struct RedisServer {
@@ -34,8 +34,7 @@ impl RedisServer {
     }
 
     async fn with(flags: &[&str]) -> Self {
-        // The port is free now; nobody else is likely to take it in between.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()));
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let mut server = Self { folder: tempfile::tempdir().unwrap(), address, flags, child: None };
         server.resume().await;

@@ -6,7 +6,6 @@ use std::{
     fs::File,
     io::{self, Seek as _},
     os::unix::fs::FileExt as _,
-    path::Path,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
@@ -103,6 +102,7 @@ fn leaks(log: &[u8], secrets: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// What happened since somebody began to watch.
+#[derive(Clone, Copy)]
 pub(crate) struct Watch {
     log: u64,
     secrets: usize,
@@ -116,14 +116,13 @@ impl Watch {
         Self { log: LOG.len(), secrets: lock(&SECRETS).len() }
     }
 
-    /// Fails when a secret, or one of these texts, was logged here meanwhile, or by the process whose log is in this file.
-    pub(crate) fn end(&self, texts: &[String], other: &Path) {
+    /// Fails when a secret, or one of these texts, was logged here meanwhile, or stands in the log of another process.
+    pub(crate) fn end(&self, texts: &[String], other: &[u8]) {
         let mut secrets: BTreeSet<String> = lock(&SECRETS)[self.secrets..].iter().cloned().collect();
         secrets.extend(texts.iter().filter_map(|text| telling(text)).map(str::to_owned));
-        let other = std::fs::read(other).unwrap_or_default();
         let mut found = lock(&LEAKS);
-        for log in [LOG.since(self.log), other] {
-            found.extend(leaks(&log, &secrets));
+        for log in [&*LOG.since(self.log), other] {
+            found.extend(leaks(log, &secrets));
         }
         let found = found.clone();
         if !std::thread::panicking() {

@@ -136,11 +136,16 @@ impl Socket {
 
     /// The frame that answers the one with this id; the ones before it are passed over.
     pub(crate) async fn answer_to(&mut self, id: &str) -> Value {
+        let answer = self.answer_or_end(id).await;
+        answer.unwrap_or_else(|| panic!("the socket ended before the answer to {id:?}: {}", self.end))
+    }
+
+    /// The same, or `None` with the socket's end.
+    pub(crate) async fn answer_or_end(&mut self, id: &str) -> Option<Value> {
         loop {
-            let frame = self.next().await;
-            let frame = frame.unwrap_or_else(|| panic!("the socket ended before the answer to {id:?}: {}", self.end));
+            let frame = self.next().await?;
             if frame["reply_to"] == id {
-                return frame;
+                return Some(frame);
             }
         }
     }

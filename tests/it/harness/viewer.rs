@@ -80,14 +80,22 @@ impl Viewer {
                 Link::Grpc(Box::new(self.actor.chat().resume_chat(request).await.unwrap().into_inner()))
             }
             Transport::WebSocket => {
-                let mut socket = self.actor.socket().await;
                 let mut topic = json!({ "topic": format!("conversation:{}", self.conversation) });
                 if let Some((offset, epoch)) = &self.place {
                     topic["offset"] = json!(offset);
                     topic["epoch"] = json!(epoch);
                 }
-                socket.ask("resume", "subscribe", json!({ "topics": [topic] })).await;
-                let confirmed = socket.answer_to("resume").await;
+                // Who comes to a node that is about to leave is sent away again.
+                let resumed = async {
+                    loop {
+                        let mut socket = self.actor.socket().await;
+                        socket.ask("resume", "subscribe", json!({ "topics": [topic] })).await;
+                        if let Some(confirmed) = socket.answer_or_end("resume").await {
+                            return (socket, confirmed);
+                        }
+                    }
+                };
+                let (socket, confirmed) = soon("a socket that stays", resumed).await;
                 let state = &confirmed["data"]["topics"][0];
                 if state["recovered"] == false {
                     assert_eq!(state["reason"], "epoch_changed", "{confirmed}");

@@ -61,6 +61,8 @@ use on_both;
 
 /// Within how long a node notices that another is gone.
 const NODE_TTL: Duration = Duration::from_secs(6);
+/// How long Redis may take: a machine that stands still for a moment is no server that is away.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long somebody is there without being idle: longer than any test.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -104,6 +106,10 @@ impl Drop for Life {
     }
 }
 
+async fn open(server: &RedisServer) -> Redis {
+    Redis::open(&server.url(), "test:", REDIS_TIMEOUT).await.unwrap()
+}
+
 impl Ground {
     pub(crate) async fn redis() -> Self {
         Self::Redis(RedisServer::start().await)
@@ -113,14 +119,14 @@ impl Ground {
     pub(crate) async fn node(&self) -> Node {
         match self {
             Self::Memory(node) => node.get_or_init(async || Node::new(None, true)).await.clone(),
-            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap()), true),
+            Self::Redis(server) => Node::new(Some(open(server).await), true),
         }
     }
 
     /// A node that speaks and does not hear what others say.
     pub(crate) async fn deaf_node(&self) -> Node {
         match self {
-            Self::Redis(server) => Node::new(Some(Redis::open(&server.url(), "test:").await.unwrap()), false),
+            Self::Redis(server) => Node::new(Some(open(server).await), false),
             Self::Memory(_) => self.node().await,
         }
     }
