@@ -1,6 +1,8 @@
-//! The audit log: what admins did and tried.
+//! The audit log: what admins did and tried, and what the operator did at the machine.
 
 use std::{collections::BTreeMap, fmt};
+
+use uuid::Uuid;
 
 use super::{
     caller::{Caller, Origin},
@@ -8,7 +10,7 @@ use super::{
     ids::{AuditId, ConnectionId, EventId, UserId},
 };
 
-/// What an admin does.
+/// What an admin or the operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Makes a user an admin.
@@ -29,6 +31,10 @@ pub enum Action {
     CreateServiceAccount,
     /// Ends an account of a service.
     DeleteServiceAccount,
+    /// Makes an admin's account, from the settings or by a command.
+    CreateAdmin,
+    /// Prints an access token for somebody's account.
+    IssueToken,
 }
 
 impl Action {
@@ -44,6 +50,8 @@ impl Action {
             Self::Broadcast => "broadcast",
             Self::CreateServiceAccount => "service_account.create",
             Self::DeleteServiceAccount => "service_account.delete",
+            Self::CreateAdmin => "admin.create",
+            Self::IssueToken => "token.issue",
         }
     }
 }
@@ -93,10 +101,10 @@ impl fmt::Display for Target {
     }
 }
 
-/// An act of an admin's that is about to be done or refused.
+/// An act that is about to be done or refused.
 #[derive(Clone, Debug)]
 pub struct Act {
-    /// Who acts.
+    /// Who acts; [`Uuid::nil`] for the operator.
     pub admin_id: UserId,
     /// What is done.
     pub action: Action,
@@ -110,6 +118,12 @@ impl Act {
     /// What this caller does.
     pub fn of(caller: &Caller, origin: Origin, action: Action, target: impl Into<Target>) -> Self {
         Self { admin_id: caller.user_id, action, target: target.into(), origin }
+    }
+
+    /// What the operator does at the machine: by nobody's account, from no address, by no request.
+    pub fn of_operator(action: Action, target: impl Into<Target>) -> Self {
+        let admin_id = UserId::from_uuid(Uuid::nil());
+        Self { admin_id, action, target: target.into(), origin: Origin::default() }
     }
 }
 
@@ -128,7 +142,7 @@ pub struct AuditEntry {
     pub id: AuditId,
     /// When.
     pub created_at: Timestamp,
-    /// Who.
+    /// Who; [`Uuid::nil`] for the operator.
     pub admin_id: UserId,
     /// What, as [`Action::as_str`] has it.
     pub action: String,

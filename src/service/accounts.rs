@@ -12,6 +12,7 @@ use crate::{
         ticket::{Grant, Tickets},
     },
     model::{
+        audit::{Act, Action},
         caller::{Caller, Origin},
         clock::{Clock, Timestamp},
         credential::{self, Digest},
@@ -90,7 +91,7 @@ impl Accounts {
         }
     }
 
-    /// Makes an account.
+    /// Makes an account. Only the operator makes an admin's, which then stands in the audit log.
     ///
     /// # Errors
     /// [`Error::Invalid`] with every fault, [`Error::AlreadyExists`] when the name or the email is taken.
@@ -112,7 +113,8 @@ impl Accounts {
             created_at: now,
             updated_at: now,
         };
-        self.0.store.insert_user(&user, &password_hash).await?;
+        let act = (role == Role::Admin).then(|| Act::of_operator(Action::CreateAdmin, user.id));
+        self.0.store.insert_user(&user, &password_hash, act.as_ref()).await?;
         tracing::info!(user_id = %user.id, user.role = role.as_str(), "account created");
         Ok(user)
     }

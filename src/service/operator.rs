@@ -1,9 +1,11 @@
-//! What an operator does to accounts at the machine itself, with the database and without a server.
+//! What an operator does to accounts at the machine itself, with the database and without a server. What was done stands in the
+//! audit log.
 
 use super::{accounts::Accounts, tokens::Tokens};
 use crate::{
     error::{Error, Result},
     model::{
+        audit::{Act, Action},
         clock::Clock,
         ids::SessionId,
         session::Session,
@@ -45,7 +47,8 @@ impl Operator {
     pub async fn promote(&self, name: &str) -> Result<User> {
         let user = self.person(name).await?;
         if user.role == Role::User {
-            if !self.store.promote_user(user.id, self.clock.now()).await? {
+            let act = Act::of_operator(Action::PromoteUser, user.id);
+            if !self.store.promote_user(&act, &user, self.clock.now()).await? {
                 return Err(Error::NotFound("user"));
             }
             tracing::info!(user_id = %user.id, "account promoted");
@@ -72,7 +75,7 @@ impl Operator {
             last_used_at: now,
             expires_at: now + self.tokens.ttl(),
         };
-        self.store.insert_session(&session).await?;
+        self.store.insert_session(&Act::of_operator(Action::IssueToken, user.id), &session).await?;
         tracing::info!(user_id = %user.id, session.id = %session.id, "token issued");
         self.tokens.sign(user.id, session.id).await
     }

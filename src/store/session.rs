@@ -6,13 +6,16 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Store, read,
+    Store,
+    audit::note_act,
+    read,
     schema::{refresh_tokens, sessions, users},
-    transaction, write,
+    transaction,
 };
 use crate::{
     error::Result,
     model::{
+        audit::{Act, details},
         clock::Timestamp,
         credential::Digest,
         ids::{SessionId, UserId},
@@ -117,13 +120,15 @@ impl Store {
         })
     }
 
-    /// Opens a session without a refresh token: it ends when it expires.
-    pub(crate) async fn insert_session(&self, session: &Session) -> Result<()> {
+    /// Opens a session without a refresh token, by this act: it ends when it expires.
+    pub(crate) async fn insert_session(&self, act: &Act, session: &Session) -> Result<()> {
         let row = SessionRow::from(session);
-        write!(self, |connection| {
+        transaction!(self, "insert_session", |connection| {
             diesel::insert_into(sessions::table).values(&row).execute(connection).await?;
-        });
-        Ok(())
+            let known = details([("session_id", &session.id.to_string())]);
+            note_act!(connection, act, None, &known, session.created_at);
+            Ok(())
+        })
     }
 
     /// Puts a fresh refresh token in the place of the one shown, and lets the session live `ttl` from now.

@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl;
 use super::{
     Store,
     admin::{LAST_ADMIN, claim_admins},
+    audit::note_act,
     page, read,
     schema::{conversations, members, messages, push_subscriptions, sessions, users},
     transaction, write,
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{
+        audit::{Act, details},
         clock::Timestamp,
         conversation::MemberRole,
         ids::{ConversationId, MessageId, SessionId, UserId},
@@ -111,7 +113,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] when the username or the email is taken.
-    pub(crate) async fn insert_user(&self, user: &User, password_hash: &str) -> Result<()> {
+    pub(crate) async fn insert_user(&self, user: &User, password_hash: &str, act: Option<&Act>) -> Result<()> {
         let row = NewUserRow {
             id: user.id,
             username: &user.username,
@@ -125,10 +127,13 @@ impl Store {
             created_at: user.created_at,
             updated_at: user.updated_at,
         };
-        write!(self, |connection| {
-            diesel::insert_into(users::table).values(&row).execute(connection).await.map_err(taken)?
-        });
-        Ok(())
+        transaction!(self, "insert_user", |connection| {
+            diesel::insert_into(users::table).values(&row).execute(connection).await.map_err(taken)?;
+            if let Some(act) = act {
+                note_act!(connection, act, None, &details([("username", &user.username)]), user.created_at);
+            }
+            Ok(())
+        })
     }
 
     /// An account as everybody may see it; the email is for the rules to withhold.
@@ -153,12 +158,16 @@ impl Store {
         Ok(row.map(|(user, password_hash)| (user.into(), Some(password_hash).filter(|hash| !hash.is_empty()))))
     }
 
-    /// Makes a person's account an admin's; false when it is no person's any more.
-    pub(crate) async fn promote_user(&self, user: UserId, now: Timestamp) -> Result<bool> {
+    /// Makes a person's account an admin's, by this act; false when it is no person's any more.
+    pub(crate) async fn promote_user(&self, act: &Act, user: &User, now: Timestamp) -> Result<bool> {
         transaction!(self, "promote_user", |connection| {
-            let person = users::table.find(user).filter(users::role.eq(Role::User));
+            let person = users::table.find(user.id).filter(users::role.eq(Role::User));
             let promoted = diesel::update(person).set((users::role.eq(Role::Admin), users::updated_at.eq(now)));
-            Ok(promoted.execute(connection).await? > 0)
+            let is_promoted = promoted.execute(connection).await? > 0;
+            if is_promoted {
+                note_act!(connection, act, None, &details([("username", &user.username)]), now);
+            }
+            Ok(is_promoted)
         })
     }
 

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::{
+    admin::OPERATOR,
     harness::{Actor, Data, PASSWORD, Process, within},
     service_accounts::service,
 };
@@ -14,6 +15,19 @@ const FELT_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 fn create<'a>(username: &'a str, email: &'a str) -> [&'a str; 7] {
     ["admin", "create", "--username", username, "--email", email, "--password-stdin"]
+}
+
+/// What the log tells of the operator, newest first: the action, the target and whose account it is.
+async fn log(admin: &Actor) -> Vec<[String; 3]> {
+    let (status, log) = admin.get("/api/v1/admin/audit-log").await;
+    assert_eq!(status, 200, "{log}");
+    let acts = log["audit_log"].as_array().unwrap().iter().filter(|entry| entry["admin_id"] == OPERATOR);
+    acts.map(|entry| {
+        assert_eq!((&entry["result"], &entry["address"]), (&json!("ok"), &json!("")), "{entry}");
+        [&entry["action"], &entry["target"], &entry["details"]["username"]]
+            .map(|text| text.as_str().unwrap_or_default().to_owned())
+    })
+    .collect()
 }
 
 async fn may_administer(actor: &Actor) -> bool {
@@ -43,7 +57,7 @@ async fn an_operator_makes_the_first_admin_before_the_first_start() {
     let node = Process::start(&data, &[]).await;
     let root = node.server().admin().await;
     assert_eq!(root.me().await.unwrap().id, id);
-    assert!(may_administer(&root).await);
+    assert_eq!(log(&root).await, [["admin.create", &format!("user:{id}"), "root"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +78,13 @@ async fn an_account_is_promoted_while_it_is_served() {
     }
     let exit = Process::run_told(&data, &create("root", "root@example.com"), PASSWORD).await;
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    assert!(may_administer(&node.server().admin().await).await);
+    let root = node.server().admin().await;
+    assert_eq!(Process::run(&data, &["token", "alice"]).await.code, Some(0));
+    // What was refused, or was so already, is no act.
+    let [alice, root_id] = [&alice, &root].map(async |actor| format!("user:{}", actor.me().await.unwrap().id));
+    let (alice, root_id) = (alice.await, root_id.await);
+    let expected = [["token.issue", &alice, ""], ["admin.create", &root_id, "root"], ["user.promote", &alice, "alice"]];
+    assert_eq!(log(&root).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -293,7 +293,7 @@ async fn live(admin: &Actor) -> BTreeSet<String> {
     found.into_iter().map(|connection| connection.connection_id).collect()
 }
 
-/// All entries of the log, the oldest first.
+/// All entries of the log but of how the first admin was made, the oldest first.
 async fn entries(admin: &Actor) -> Vec<AuditEntry> {
     let (mut entries, mut page_token) = (Vec::new(), String::new());
     loop {
@@ -303,6 +303,7 @@ async fn entries(admin: &Actor) -> Vec<AuditEntry> {
         page_token = page.next_page_token;
         if page_token.is_empty() {
             entries.reverse();
+            assert_eq!(entries.remove(0).action, "admin.create");
             return entries;
         }
     }
