@@ -57,6 +57,9 @@ struct Inner {
 struct Taken {
     by: HashMap<Holder, HashSet<ConnectionId>>,
     count: usize,
+    /// Those of them that are asked for and not given yet: the server is not told that they live, where they would be in their
+    /// own way.
+    asked: HashSet<ConnectionId>,
     /// Places given up that the server does not know of yet.
     left: Vec<(Holder, ConnectionId)>,
 }
@@ -99,7 +102,10 @@ impl Places {
             here
         };
         match full {
-            None => Ok(place),
+            None => {
+                self.taken().asked.remove(&place.id);
+                Ok(place)
+            }
             Some(limit) => {
                 metrics::counter!("colloquy_connections_refused_total", "limit" => limit).increment(1);
                 Err(Error::ConnectionLimit(limit))
@@ -154,6 +160,7 @@ impl Places {
     fn enter(&self, place: &Place) -> Option<&'static str> {
         let mut taken = self.taken();
         taken.count += 1;
+        taken.asked.insert(place.id);
         let mut full = None;
         for holder in place.holders.iter().rev() {
             let connections = taken.by.entry(*holder).or_default();
@@ -172,6 +179,7 @@ impl Places {
     fn leave(&self, place: &Place) {
         let mut taken = self.taken();
         taken.count -= 1;
+        taken.asked.remove(&place.id);
         for holder in &place.holders {
             if let Some(connections) = taken.by.get_mut(holder) {
                 connections.remove(&place.id);
@@ -190,7 +198,8 @@ impl Places {
     fn living(&self) -> Vec<(Holder, ConnectionId)> {
         let taken = self.taken();
         let of = |(holder, connections): (&Holder, &HashSet<ConnectionId>)| {
-            connections.iter().map(|id| (*holder, *id)).collect::<Vec<_>>()
+            let given = connections.iter().filter(|id| !taken.asked.contains(id));
+            given.map(|id| (*holder, *id)).collect::<Vec<_>>()
         };
         taken.by.iter().flat_map(of).collect()
     }

@@ -96,6 +96,19 @@ async fn a_node_has_so_many_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_the_last_place_while_the_node_says_what_lives_gets_it() {
+    let ground = Ground::redis().await;
+    let (node, only) = (ground.node().await, PlaceLimits { per_user: 1, ..LIMITS });
+    for _ in 0..100 {
+        let places = Places::new(node.redis.clone(), only);
+        // It says so at once.
+        let keeping = tokio::spawn(places.clone().keep());
+        take(&places, UserId::generate(), "").await.unwrap();
+        keeping.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_of_a_dead_node_count_for_half_a_minute_at_most() {
     let mut ground = Ground::redis().await;
     let (here, alice) = (ground.node().await, UserId::generate());
