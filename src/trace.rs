@@ -1,6 +1,5 @@
 //! The trace that a call belongs to, as W3C Trace Context writes it: read from the headers that come in, told to the logs, and
-//! written into those that go out. The bridge has its own: it knows nothing of
-//! this crate.
+//! written into those that go out. The bridge has its own: it knows nothing of this crate.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{

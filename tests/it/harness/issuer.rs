@@ -18,11 +18,9 @@ use jsonwebtoken::{
     jwk::Jwk,
 };
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+use super::http_server::{self, HttpServer};
 
 /// What its tokens name it.
 pub(crate) const ISSUER: &str = "https://login.example";
@@ -31,9 +29,8 @@ pub(crate) const AUDIENCE: &str = "colloquy-tests";
 
 /// An issuer that publishes keys.
 pub(crate) struct Issuer {
-    port: u16,
+    server: HttpServer,
     state: Arc<State>,
-    task: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -55,23 +52,17 @@ pub(crate) struct IssuerKey {
 impl Issuer {
     /// An issuer that has published these keys.
     pub(crate) async fn start(keys: &[&IssuerKey]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let state = Arc::<State>::default();
         let served = state.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, served.clone()));
-            }
-        });
-        let issuer = Self { port, state, task };
+        let server = HttpServer::answering(move |stream| answer(stream, served.clone())).await;
+        let issuer = Self { server, state };
         issuer.publish(keys.iter().map(|key| key.public.clone()).collect());
         issuer
     }
 
     /// The part of a configuration file that trusts it.
     pub(crate) fn trusted(&self) -> String {
-        let url = format!("http://127.0.0.1:{}/keys", self.port);
+        let url = format!("{}/keys", self.server.origin());
         format!("[[issuers]]\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_url = \"{url}\"\n")
     }
 
@@ -88,12 +79,6 @@ impl Issuer {
     /// How often its keys were asked for.
     pub(crate) fn fetches(&self) -> usize {
         self.state.fetches.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -138,12 +123,8 @@ impl IssuerKey {
 }
 
 async fn answer(mut stream: TcpStream, state: Arc<State>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
+    if http_server::head(&mut stream).await.is_none() {
+        return;
     }
     state.fetches.fetch_add(1, Ordering::SeqCst);
     if state.is_down.load(Ordering::SeqCst) {

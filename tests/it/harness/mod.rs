@@ -5,6 +5,7 @@ mod cluster;
 mod collector;
 mod data;
 mod events;
+mod http_server;
 mod issuer;
 mod native;
 mod port;

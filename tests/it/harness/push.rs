@@ -14,18 +14,19 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::Notify,
-    task::JoinHandle,
 };
 
-use super::soon;
+use super::{
+    http_server::{self, HttpServer},
+    soon,
+};
 
 /// A push service on this machine.
 pub(crate) struct PushService {
-    port: u16,
+    server: HttpServer,
     state: Arc<State>,
-    task: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -46,21 +47,15 @@ pub(crate) struct Push {
 
 impl PushService {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let state = Arc::<State>::default();
         let served = state.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, served.clone()));
-            }
-        });
-        Self { port, state, task }
+        let server = HttpServer::answering(move |stream| answer(stream, served.clone())).await;
+        Self { server, state }
     }
 
     /// As pushes name whom they are for.
     pub(crate) fn origin(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.server.origin()
     }
 
     /// A browser that is subscribed here.
@@ -89,12 +84,6 @@ impl PushService {
     /// Whether all that came was taken by [`PushService::next`].
     pub(crate) fn is_idle(&self) -> bool {
         self.state.received.lock().unwrap().is_empty()
-    }
-}
-
-impl Drop for PushService {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -149,14 +138,7 @@ fn derive(salt: &[u8], secret: &[u8], info: &[u8]) -> Vec<u8> {
 }
 
 async fn answer(mut stream: TcpStream, state: Arc<State>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
-    }
-    let head = String::from_utf8(head).unwrap();
+    let Some(head) = http_server::head(&mut stream).await else { return };
     let mut lines = head.lines();
     let path = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
     let headers: BTreeMap<String, String> = lines
